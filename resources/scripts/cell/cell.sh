@@ -1,0 +1,102 @@
+# cell: the supervisor of one machine's cell, started in its own session in the machine's folder.
+# It starts the VMM in new user and network namespaces (inside.sh), connects those to the network by pasta, and hangs
+# all together: whichever ends, and by whatever signal, the cell ends and the kernel removes its network. Only pasta is
+# started again when it ends, since a machine can do without network, but not without its memory.
+# In: PASTA_ADDR, MTU, HALT_WATCH (yes: a guest's power-off leaves the VMM running), what inside.sh needs, "$@" the VMM.
+# Leaves: run/cell and run/vmm while they live (PID, start time, boot id), run/exit (how the VMM ended).
+set -u
+umask 077
+export LC_ALL=C
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+# identity PID: what tells a process from a later one of the same PID.
+identity() {
+  local stat fields boot
+  { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  read -r -a fields <<<"${stat##*) }"
+  read -r boot </proc/sys/kernel/random/boot_id
+  printf '%s %s %s\n' "$1" "${fields[19]}" "$boot"
+}
+
+# child COMMAND… &: a child that is killed when the supervisor dies.
+child() { exec setpriv --pdeathsig KILL -- "$@"; }
+
+connect() {
+  local root=()
+  # As root it would become nobody, who may not enter the namespace.
+  [[ $EUID != 0 ]] || root=(--runas 0:0)
+  began=$SECONDS
+  child pasta --config-net --foreground --quiet "${root[@]}" -4 --ns-ifname eth0 --mtu "$MTU" --no-map-gw \
+    --dns-forward "$PASTA_ADDR" -t none -u none -T none -U none "$vmm" 9>&- &
+  pasta=$!
+}
+
+# end SIGNAL: ends the VMM; a stopped one takes KILL only.
+end() {
+  kill -TERM "$vmm" 2>/dev/null
+  ( sleep 2 && kill -KILL "$vmm" 2>/dev/null ) &
+  killer=$!
+}
+
+# The VMM's namespaces are there when inside.sh says so.
+exec {ready}<> <(:)
+export SUPERVISOR=$$ READY=$ready
+identity $$ >run/cell.new && mv run/cell.new run/cell
+
+vmm='' pasta='' halt='' killer='' reason='' trouble=no
+trap 'reason=${reason:-"ended by mvm"}; end' TERM INT HUP
+unshare --user --map-root-user --net setpriv --pdeathsig KILL --no-new-privs -- bash run/inside.sh "$@" &
+vmm=$!
+read -r -t 10 -u "$ready" _
+identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm
+connect
+if [[ $HALT_WATCH == yes ]]; then
+  exec {console}< <(exec setpriv --pdeathsig KILL -- tail -n +1 -F console.log 2>/dev/null)
+  tail=$!
+  child grep -a -q -m 1 -E 'reboot: (System halted|Power down)' <&"$console" &
+  halt=$!
+fi
+
+while kill -0 "$vmm" 2>/dev/null; do
+  wait -n -p ended "$vmm" "$pasta" ${halt:+"$halt"}
+  status=$?
+  case ${ended:-} in
+    "$vmm") break ;;
+    "$pasta")
+      # Without a network pasta ends at once: it is tried again, and said once.
+      if ((SECONDS - began < 2)); then
+        [[ $trouble == yes ]] || echo 'mvm: pasta does not start; the machine has no network until it does'
+        trouble=yes
+        sleep 3 &
+        wait $!
+      else
+        echo "mvm: pasta ended ($status) and is started again"
+        trouble=no
+      fi
+      connect
+      ;;
+    "$halt")
+      halt=''
+      reason=clean
+      end
+      ;;
+  esac
+done
+if [[ ${ended:-} != "$vmm" ]]; then
+  wait "$vmm"
+  status=$?
+fi
+kill ${pasta:+"$pasta"} ${killer:+"$killer"} ${halt:+"$halt"} ${tail:+"$tail"} 2>/dev/null
+if [[ -z $reason ]]; then
+  if grep -a -q -m 1 'Kernel panic' console.log 2>/dev/null; then
+    reason='kernel panic'
+  elif ((status > 128)); then
+    reason="killed by SIG$(kill -l $((status - 128)))"
+  elif ((status > 0)); then
+    reason="exit code $status"
+  else
+    reason=clean
+  fi
+fi
+printf '%s\n' "$reason" >run/exit
+rm -f run/cell run/vmm api.sock

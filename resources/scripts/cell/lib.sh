@@ -1,0 +1,79 @@
+# Cells and locks, for the scripts that look at them or end them.
+
+# lock NAME: one script at a time for a machine. The lock is file descriptor 9, which what lives on must not inherit.
+lock() {
+  local file=$MVM_HOME/locks/$1
+  [[ -d $MVM_HOME/locks ]] || mkdir -p "$MVM_HOME/locks" || die no-space "cannot make $MVM_HOME/locks"
+  while :; do
+    exec 9>"$file"
+    if ! flock --nonblock 9; then
+      step "Waiting for another mvm that works on ${1#.}"
+      flock 9
+    fi
+    # Whoever removed the machine removed the lock's file as well: then this is a lock on nothing.
+    [[ ! $file -ef /proc/self/fd/9 ]] || break
+  done
+}
+
+# unlock NAME: lets go of the lock, and of its file.
+unlock() {
+  rm -f "$MVM_HOME/locks/$1"
+  exec 9>&-
+}
+
+# process_started PID: its start time in STARTED (clock ticks since boot); false when it is gone.
+process_started() {
+  local stat fields
+  { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  # The name stands in brackets and may hold anything.
+  read -r -a fields <<<"${stat##*) }"
+  STARTED=${fields[19]}
+  [[ ${fields[0]} != Z ]]
+}
+
+# same_process PID STARTED: whether that very process still lives; a recycled PID started at another time.
+same_process() {
+  process_started "$1" && [[ $STARTED == "$2" ]]
+}
+
+# cell_alive DIR: whether the machine's supervisor lives. Sets CELL_PID.
+cell_alive() {
+  local boot now started
+  { read -r CELL_PID started boot <"$1/run/cell"; } 2>/dev/null || return 1
+  read -r now </proc/sys/kernel/random/boot_id
+  [[ $boot == "$now" ]] && same_process "$CELL_PID" "$started"
+}
+
+# cell_vmm DIR: whether the machine's VMM lives. Sets VMM_PID and VMM_STARTED.
+cell_vmm() {
+  local boot now
+  { read -r VMM_PID VMM_STARTED boot <"$1/run/vmm"; } 2>/dev/null || return 1
+  read -r now </proc/sys/kernel/random/boot_id
+  [[ $boot == "$now" ]] && same_process "$VMM_PID" "$VMM_STARTED"
+}
+
+# cell_enter PID COMMAND…: runs a command in the cell that the VMM's process holds.
+cell_enter() {
+  nsenter -t "$1" -U -n --preserve-credentials "${@:2}"
+}
+
+# cell_end DIR: ends the machine's processes, if any are left, and removes what they leave.
+cell_end() {
+  local tries
+  if cell_alive "$1"; then
+    kill -TERM "$CELL_PID" 2>/dev/null || true
+    for ((tries = 0; tries < 80; tries++)); do
+      cell_alive "$1" || break
+      sleep 0.05
+    done
+  fi
+  # A stopped or killed supervisor cannot do it; its end is the others' as well.
+  ! cell_alive "$1" || kill -KILL "$CELL_PID" 2>/dev/null || true
+  for ((tries = 0; tries < 100; tries++)); do
+    cell_vmm "$1" || break
+    kill -KILL "$VMM_PID" 2>/dev/null || true
+    sleep 0.02
+  done
+  ! cell_vmm "$1" || die stuck "the process $VMM_PID does not end: the kernel holds it"
+  rm -rf "$1/run" "$1/api.sock"
+}

@@ -1,0 +1,28 @@
+# microvm/create: makes a machine's folder: keys, an empty disk, vm.json. Safe to repeat: a machine that is there stays.
+# In: NAME, VM_JSON, DISK_BYTES. Out: the keys that its seed is made of.
+: "${NAME:?}" "${VM_JSON:?}" "${DISK_BYTES:?}"
+lock "$NAME"
+machine=$MVM_HOME/machines/$NAME
+if [[ ! -e $machine/vm.json ]]; then
+  step "Creating the machine $NAME"
+  # It appears by one rename, so a killed run leaves nothing that looks finished.
+  new=$MVM_HOME/machines/.$NAME.new
+  rm -rf "$new"
+  mkdir -p "$new/keys" "$new/run"
+  printf '%s\n' "$VM_JSON" >"$new/vm.json"
+  ssh-keygen -q -t ed25519 -N '' -C "mvm-$NAME" -f "$new/keys/id_ed25519" </dev/null &
+  user_key=$!
+  ssh-keygen -q -t ed25519 -N '' -C "$NAME" -f "$new/keys/host_ed25519" </dev/null &
+  host_key=$!
+  # The journal is most of what an empty disk takes: the smallest that serves any size of file system.
+  mke2fs -q -F -t ext4 -m 0 -J size=4 -E nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
+    "$new/disk.img" $((DISK_BYTES / 1024))k || die no-space "cannot make the disk $new/disk.img"
+  wait "$user_key"
+  wait "$host_key"
+  read -r kind key _ <"$new/keys/host_ed25519.pub"
+  printf 'mvm-%s %s %s\n' "$NAME" "$kind" "$key" >"$new/keys/known_hosts"
+  # Left from a destroy or a create that was cut off: without a vm.json it holds nothing of the user's.
+  rm -rf "$machine"
+  mv -T "$new" "$machine"
+fi
+answer_keys "$machine" "$NAME"

@@ -1,0 +1,32 @@
+# microvm/destroy: ends machines and removes all that is theirs. Safe to repeat.
+# In: ALL (yes|no), "$@" machines' names. Out: FREED (bytes).
+: "${ALL:?}"
+freed=0
+# measure DIR: adds what it takes on disk.
+measure() {
+  local kib
+  read -r kib _ <<<"$(du -sk "$1" 2>/dev/null || true)"
+  freed=$((freed + ${kib:-0} * 1024))
+}
+for name in "$@"; do
+  machine=$MVM_HOME/machines/$name
+  lock "$name"
+  step "Removing the machine $name"
+  cell_end "$machine"
+  measure "$machine"
+  # By a rename first: what is half removed is no machine any more.
+  gone=$MVM_HOME/machines/.$name.gone
+  rm -rf "$gone" "$MVM_HOME/machines/.$name.new"
+  [[ ! -e $machine ]] || mv -T "$machine" "$gone"
+  rm -rf "$gone"
+  unlock "$name"
+done
+if [[ $ALL == yes && -d $MVM_HOME ]]; then
+  step "Removing images and all else in $MVM_HOME"
+  measure "$MVM_HOME"
+  # A killed build of an image leaves files of subordinate users, which only their namespace may remove.
+  rm -rf "$MVM_HOME" 2>/dev/null ||
+    unshare --map-auto --map-root-user rm -rf "$MVM_HOME/images" "$MVM_HOME/downloads" || true
+  rm -rf "$MVM_HOME"
+fi
+answer FREED "$freed"

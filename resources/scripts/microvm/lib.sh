@@ -1,0 +1,37 @@
+# What several scripts about machines need.
+
+# disk_use FILE: bytes on the host, and the size the guest sees.
+disk_use() {
+  local blocks unit size
+  read -r blocks unit size <<<"$(stat -c '%b %B %s' "$1")"
+  printf '%s %s\n' $((blocks * unit)) "$size"
+}
+
+# answer_keys DIR NAME: what a machine's seed is made of; each on one line, tabs for line ends.
+answer_keys() {
+  local fact file text
+  for fact in HOST_KEY:host_ed25519 HOST_KEY_PUBLIC:host_ed25519.pub AUTHORIZED:id_ed25519.pub; do
+    file=$1/keys/${fact#*:} text=
+    { IFS= read -r -d '' text <"$file"; } 2>/dev/null || true
+    text=${text%$'\n'}
+    [[ -z $text ]] || answer "${fact%:*}.$2" "${text//$'\n'/$'\t'}"
+  done
+}
+
+# sshd_was_up DIR: whether the guest's init told on the console that its SSH server listens.
+sshd_was_up() {
+  grep -a -q -m 1 '^mvm: [0-9.]* sshd' "$1/console.log" 2>/dev/null
+}
+
+# guest_connects PID: whether a connection to the guest's SSH port is taken.
+guest_connects() {
+  cell_enter "$1" timeout 2 bash -c "exec 3<>/dev/tcp/172.16.0.2/22" 2>/dev/null
+}
+
+# console_tail DIR: the last lines of the console, as answers.
+console_tail() {
+  local line
+  while IFS= read -r line; do
+    answer CONSOLE "${line//[^[:print:]]/}"
+  done < <(tail -n 15 "$1/console.log" 2>/dev/null)
+}

@@ -1,0 +1,20 @@
+# What every script begins with: strict mode, the answer channel, and the words a script speaks to mvm with.
+set -Eeuo pipefail
+umask 077
+export LC_ALL=C
+# Answers have stdout to themselves; what tools print by the way becomes log.
+exec 3>&1 1>&2
+# A login shell may have printed before us: answers count from this mark on.
+printf '::mvm::\n' >&3
+# answer KEY VALUE: one fact for mvm; VALUE is a single line.
+answer() { printf '%s=%s\n' "$1" "$2" >&3; }
+# step TEXT: what begins now, shown to the user. detail TEXT: how far it is.
+step() { printf '::step::%s\n' "$1" >&2; }
+detail() { printf '::detail::%s\n' "$1" >&2; }
+# die KIND MESSAGE: a known failure; mvm knows KIND and adds what to do next.
+die() {
+  answer DIED "$1 $2"
+  exit 64
+}
+trap 'answer FAILED "line $LINENO: $BASH_COMMAND"' ERR
+: "${MVM_HOME:=${XDG_DATA_HOME:-$HOME/.local/share}/mvm}"

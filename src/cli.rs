@@ -1,0 +1,75 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{bootstrap, destroy, dev, doctor, setup, ssh, start, status, stop};
+use crate::config::Host;
+use crate::ui::Verbosity;
+
+const AFTER_HELP: &str = "\
+Begin with `mvm dev`: it does whatever is missing and opens a shell in your machine.
+Machines are called by name, `default` when none is given: `mvm dev web`, `mvm stop web`.";
+
+/// A real Linux machine of your own, in a microVM, with one command
+#[derive(Debug, Parser)]
+#[command(name = "mvm", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where machines run: on this Linux host itself, or in a Lima VM
+    #[arg(long, global = true, value_enum, env = "MVM_HOST")]
+    pub host: Option<Host>,
+    /// Do not ask before something is installed or removed
+    #[arg(long, short, global = true)]
+    pub yes: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Print errors and results only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print what the tools underneath say
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+impl Global {
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Dev(dev::Dev),
+    Start(start::Start),
+    Stop(stop::Stop),
+    Ssh(ssh::Ssh),
+    Status(status::Status),
+    Destroy(destroy::Destroy),
+    Setup(setup::Setup),
+    Bootstrap(bootstrap::Bootstrap),
+    Doctor(doctor::Doctor),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

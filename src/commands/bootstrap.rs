@@ -1,0 +1,16 @@
+use std::process::ExitCode;
+
+use super::{Context, setup};
+use crate::error::Result;
+
+/// Do everything from nothing: what this host needs, then `setup`
+#[derive(Debug, clap::Args)]
+pub struct Bootstrap {
+    #[command(flatten)]
+    setup: setup::Setup,
+}
+
+pub fn run(context: &mut Context<'_>, args: &Bootstrap) -> Result<ExitCode> {
+    // A Linux host needs nothing before its packages.
+    setup::run(context, &args.setup)
+}

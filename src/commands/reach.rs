@@ -1,0 +1,189 @@
+//! Reaching a goal: look, plan, do, until nothing is left to do.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Context;
+use crate::bootstrap::{self, Task};
+use crate::error::{Error, Result};
+use crate::image::debian;
+use crate::microvm::{self, Goal, ImageName, MachineName, Observed, Scope, Spec, Started, Step, Wanted, plan};
+use crate::ui::Ui;
+use crate::vmm::Vmm;
+
+/// More rounds than any state needs.
+const ROUNDS: usize = 8;
+
+/// A machine that was reached.
+pub(super) struct Reached {
+    pub home: String,
+    pub pid: u32,
+}
+
+/// Does what is needed for `wanted`. `None` where there is nothing to enter: after a setup, or a dry run.
+pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Reached>> {
+    for _ in 0..ROUNDS {
+        let observed = context.look(Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start })?;
+        let steps = plan(&observed, wanted)?;
+        if context.settings.dry_run {
+            return dry_run(context, &steps);
+        }
+        if wanted.goal != Goal::Setup && steps.is_empty() {
+            return Ok(running(&observed, wanted.name));
+        }
+        if wanted.goal == Goal::Setup && steps.is_empty() {
+            return Ok(None);
+        }
+        let mut looked_again = false;
+        for step in steps {
+            looked_again = step.changes_the_view();
+            if let Some(reached) = act(context, &observed, wanted, step)? {
+                return Ok(Some(reached));
+            }
+            if looked_again {
+                break;
+            }
+        }
+        if !looked_again {
+            break;
+        }
+    }
+    Err(Error::failure("the Linux side does not stay as it was set up").hint("run `mvm doctor` to see what is missing"))
+}
+
+fn running(observed: &Observed, name: &MachineName) -> Option<Reached> {
+    let pid = observed.machine(name)?.state.running()?.pid;
+    Some(Reached { home: observed.host.home.clone(), pid })
+}
+
+fn dry_run(context: &mut Context<'_>, steps: &[Step]) -> Result<Option<Reached>> {
+    if steps.is_empty() {
+        context.ui.data("nothing to do");
+    }
+    for step in steps {
+        context.ui.data(step.describe());
+    }
+    Ok(None)
+}
+
+fn act(context: &mut Context<'_>, observed: &Observed, wanted: &Wanted<'_>, step: Step) -> Result<Option<Reached>> {
+    match step {
+        Step::Admin(tasks) => admin(context, observed, tasks)?,
+        Step::BuildImage(name) => build(context, name)?,
+        Step::End { name, why } => {
+            context.ui.warn(format!("`{name}`: {why}; it is ended and started again"));
+            let stopped = context.run(&microvm::stop(&name, &observed.host.home, 0))?;
+            show_console(context, &stopped.console);
+        }
+        Step::Create(mut spec) => {
+            spec.created = now();
+            context.run(&microvm::create(&spec)?)?;
+        }
+        Step::Start { spec, vmm, changed } => {
+            let pid = start(context, observed, wanted, spec, &vmm, &changed)?;
+            return Ok(Some(Reached { home: observed.host.home.clone(), pid }));
+        }
+    }
+    Ok(None)
+}
+
+/// Says what is to be done as root, asks where someone can answer, and does it.
+fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -> Result<()> {
+    if !observed.host.probed.as_ref().is_some_and(|probed| probed.has_apt)
+        && tasks.iter().any(|task| matches!(task, Task::Packages { .. }))
+    {
+        let what: Vec<_> = tasks.iter().map(Task::describe).collect();
+        return Err(Error::needs_admin(format!("this is no Debian or Ubuntu: mvm cannot {}", what.join("; ")))
+            .hint("install what `mvm doctor` lists with your own package manager, then run this again"));
+    }
+    for task in &mut tasks {
+        if let Task::Packages { packages, suite } = task {
+            *suite = context.run(&bootstrap::choose_suite(packages))?;
+        }
+    }
+    let commands = || tasks.iter().map(|task| format!("\n    {}", task.shown())).collect::<String>();
+    if !context.linux.is_root() {
+        context.ui.say("To be done once, as root:");
+        for task in &tasks {
+            context.ui.say(format!("  - {}", task.describe()));
+        }
+        let may = context.settings.yes || (Ui::can_ask() && context.ui.ask("Do it now, with sudo?", true)?);
+        if !may || !context.linux.sudo(Ui::can_ask())? {
+            return Err(Error::needs_admin("administrator's rights are needed, and mvm may not take them here")
+                .hint(format!("run this, then the same command again:{}", commands())));
+        }
+    }
+    context.run(&bootstrap::admin(&tasks))
+}
+
+fn build(context: &mut Context<'_>, name: ImageName) -> Result<()> {
+    let ImageName::Debian(suite) = name;
+    let script = debian::build(suite, &context.settings.mirror);
+    context.run(&script).map(|id| tracing::debug!(id, "built"))
+}
+
+fn start(
+    context: &mut Context<'_>,
+    observed: &Observed,
+    wanted: &Wanted<'_>,
+    spec: Spec,
+    vmm: &Vmm,
+    changed: &[String],
+) -> Result<u32> {
+    let name = &spec.name;
+    for line in changed {
+        context.ui.say(format!("`{name}` from now on: {line}"));
+    }
+    let keys = match observed.machine(wanted.name).and_then(|machine| machine.keys.clone()) {
+        Some(keys) => keys,
+        None => context.look(Scope { machine: Some(name), probe: false })?.machine(name).and_then(|m| m.keys.clone()).ok_or_else(
+            || {
+                Error::failure(format!("the machine `{name}` has lost its keys ({}/machines/{name}/keys)", observed.host.home))
+                    .hint(format!("put them back, or remove the machine and its disk with `mvm destroy {name}`"))
+            },
+        )?,
+    };
+    context.ui.say(&vmm.why);
+    let launch = vmm.launch(&spec, &observed.host, &format!("../../images/{}", spec.image_id), now());
+    match context.run(&microvm::start(&spec, vmm, &launch, &keys)?)? {
+        Started::Ready { pid, .. } => Ok(pid),
+        Started::Failed(trouble) => {
+            show_console(context, &trouble.console);
+            Err(explain(name, &observed.host.home, &trouble))
+        }
+    }
+}
+
+fn explain(name: &MachineName, home: &str, trouble: &microvm::Trouble) -> Error {
+    let folder = format!("{home}/machines/{name}");
+    if let Some(why) = &trouble.init {
+        return Error::failure(format!("the machine `{name}` did not come up: {why}"))
+            .hint(format!("its console is in {folder}/console.log"));
+    }
+    if let Some(panic) = &trouble.panic {
+        return Error::failure(format!("the kernel of `{name}` did not come up: {panic}")).hint(format!(
+            "the image's kernel or the machine's memory may be at fault: try `mvm start {name} --memory 1G`; \
+             its console is in {folder}/console.log"
+        ));
+    }
+    match &trouble.exit {
+        Some(exit) => Error::failure(format!("the VMM of `{name}` ended at once ({exit}): {}", trouble.vmm_log.trim()))
+            .hint(format!("its log is {folder}/vmm.log; `mvm doctor` shows what is missing")),
+        None => Error::failure(format!("the machine `{name}` was started, but does not answer"))
+            .hint(format!("a busy host may be slow: `mvm dev {name}` waits again or restarts it; `mvm stop {name}` ends it"))
+            .hint(format!("its console is in {folder}/console.log")),
+    }
+}
+
+fn show_console(context: &mut Context<'_>, lines: &[String]) {
+    if !lines.is_empty() {
+        context.ui.say("The console's last lines:");
+        for line in lines {
+            context.ui.say(format!("    {line}"));
+        }
+    }
+}
+
+/// Unix seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,142 @@
+//! Settings, resolved once: flags, then the environment, then config.toml, then defaults; and the constants.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::microvm::{DiskSize, ImageName, Memory, VmmChoice};
+
+/// The machine that is meant when none is named.
+pub const DEFAULT_MACHINE: &str = "default";
+pub const DEFAULT_CPUS: u8 = 2;
+pub const DEFAULT_MEMORY_MIB: u32 = 1024;
+pub const DEFAULT_DISK_BYTES: u64 = 10 << 30;
+
+/// Where microVMs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Host {
+    /// On this Linux host itself.
+    Native,
+    /// In the Lima VM `mvm`.
+    Lima,
+}
+
+/// The file `config.toml`.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    pub host: Option<Host>,
+    pub machine: MachineDefaults,
+    pub mirror: Mirror,
+}
+
+/// `[machine]`: what a new machine gets when no flag says otherwise.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MachineDefaults {
+    pub image: Option<ImageName>,
+    pub cpus: Option<u8>,
+    pub memory: Option<Memory>,
+    pub disk: Option<DiskSize>,
+    pub vmm: Option<VmmChoice>,
+}
+
+/// `[mirror]`: where things are downloaded from.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mirror {
+    /// A Debian mirror's URL; by default Debian's own.
+    pub debian: Option<String>,
+}
+
+/// What holds for this run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub host: Host,
+    pub machine: MachineDefaults,
+    pub mirror: Mirror,
+    /// Do what is asked without asking back.
+    pub yes: bool,
+    /// Show what would be done, and do nothing.
+    pub dry_run: bool,
+}
+
+impl Settings {
+    /// Reads config.toml and the environment beneath the flags `host`, `yes` and `dry_run`.
+    pub fn resolve(host: Option<Host>, yes: bool, dry_run: bool) -> Result<Self> {
+        let file = read_file()?;
+        let default_host = if cfg!(target_os = "linux") { Host::Native } else { Host::Lima };
+        let mut mirror = file.mirror;
+        mirror.debian = environment("MVM_MIRROR_DEBIAN").or(mirror.debian);
+        let host = host.or(file.host).unwrap_or(default_host);
+        Ok(Self { host, machine: file.machine, mirror, yes, dry_run })
+    }
+}
+
+/// What the log shows (`MVM_LOG`), in the words of `tracing`.
+pub fn log_filter() -> Option<String> {
+    environment("MVM_LOG")
+}
+
+/// The terminal's kind, as the guest's ncurses knows it.
+pub fn terminal() -> Option<String> {
+    environment("TERM")
+}
+
+/// Where config.toml is.
+pub fn file_path() -> Option<PathBuf> {
+    if let Some(path) = environment("MVM_CONFIG") {
+        return Some(path.into());
+    }
+    let base = environment("XDG_CONFIG_HOME").map(PathBuf::from);
+    base.or_else(|| std::env::home_dir().map(|home| home.join(".config"))).map(|base| base.join("mvm/config.toml"))
+}
+
+fn read_file() -> Result<File> {
+    let Some(path) = file_path().filter(|path| path.exists()) else { return Ok(File::default()) };
+    let text = fs_err::read_to_string(&path)?;
+    toml::from_str(&text).map_err(|error| {
+        Error::usage(format!("{} is not valid\n{}", path.display(), error.to_string().trim_end()))
+            .hint("mend the file, or name another one in MVM_CONFIG")
+    })
+}
+
+/// An environment variable that is set to something.
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_everything() {
+        let file: File = toml::from_str(
+            r#"
+            host = "native"
+            [machine]
+            image = "debian:trixie"
+            cpus = 4
+            memory = "2G"
+            disk = "20G"
+            vmm = "qemu"
+            [mirror]
+            debian = "http://mirror.example/debian"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(file.host, Some(Host::Native));
+        assert_eq!(file.machine.memory.unwrap().mib(), 2048);
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_errors() {
+        for text in ["machines = 1", "[machine]\nmemory = \"2X\"", "[machine]\nvmm = \"xen\""] {
+            assert!(toml::from_str::<File>(text).is_err(), "{text}");
+        }
+    }
+}

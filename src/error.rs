@@ -1,0 +1,64 @@
+//! What a user is told when something fails: what happened, what to do next, and the exit code.
+
+use std::fmt;
+
+/// Decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Something did not work, or is not in the state that the command needs.
+    Failure,
+    /// What was asked for is not valid; nothing was done.
+    Usage,
+    /// Administrator's rights are needed, and mvm may not ask for them here.
+    NeedsAdmin,
+}
+
+impl Kind {
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::NeedsAdmin => 3,
+        }
+    }
+}
+
+/// An error on its way to the user. `source` says what happened and where, `hints` what to do next.
+#[derive(Debug)]
+pub struct Error {
+    pub kind: Kind,
+    pub source: anyhow::Error,
+    pub hints: Vec<String>,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn failure(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Failure, message)
+    }
+
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub fn needs_admin(message: impl fmt::Display) -> Self {
+        Self::new(Kind::NeedsAdmin, message)
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        Self { kind, source: anyhow::anyhow!("{message}"), hints: Vec::new() }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Error {
+    fn from(source: E) -> Self {
+        Self { kind: Kind::Failure, source: source.into(), hints: Vec::new() }
+    }
+}

@@ -1,0 +1,35 @@
+//! Images: a kernel, a base root filesystem and an initrd, prepared once and never written again.
+
+pub mod debian;
+pub mod seed;
+
+use serde::Deserialize;
+
+pub use debian::Suite;
+
+/// `image.json`, written by the script that makes the image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Image {
+    /// Of this file's form.
+    pub version: u32,
+    /// The first digits of a digest over the three files.
+    pub id: String,
+    pub name: String,
+    pub suite: String,
+    pub arch: String,
+    /// Unix seconds.
+    pub created: u64,
+    pub kernel: ImageFile,
+    pub base: ImageFile,
+    pub initrd: ImageFile,
+}
+
+/// One file of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ImageFile {
+    pub bytes: u64,
+}
+
+impl Image {
+    pub const VERSION: u32 = 1;
+}

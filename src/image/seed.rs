@@ -1,0 +1,78 @@
+//! The second initrd archive: mvm's init, and what is particular to one machine. It is made anew at every start and
+//! appended to the image's own archive; the kernel unpacks both.
+
+use cpio::newc::{Builder, ModeFileType, trailer};
+
+use crate::network;
+
+/// PID 1 of the initrd.
+const INIT: &str = include_str!("../../resources/guest/init");
+const SSHD_CONFIG: &str = include_str!("../../resources/guest/sshd_config");
+
+/// The keys of one machine, as its folder has them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Keys {
+    /// The guest's SSH host key, private.
+    pub host: String,
+    pub host_public: String,
+    /// The key that may enter.
+    pub authorized: String,
+}
+
+/// The archive in the kernel's `newc` form.
+pub fn archive(host_name: &str, keys: &Keys) -> std::io::Result<Vec<u8>> {
+    // The image's archive has no folder of this name.
+    let mut bytes = Vec::new();
+    entry(&mut bytes, "seed", ModeFileType::Directory, 0o700, b"")?;
+    let env = format!("HOSTNAME='{host_name}'\nDNS='{}'\nMTU='{}'\n", network::DNS, network::MTU);
+    let line = |text: &str| format!("{}\n", text.trim_end());
+    for (name, mode, content) in [
+        ("init", 0o755, INIT.to_owned()),
+        ("seed/env", 0o600, env),
+        ("seed/sshd_config", 0o600, SSHD_CONFIG.to_owned()),
+        ("seed/host_ed25519", 0o600, line(&keys.host)),
+        ("seed/host_ed25519.pub", 0o644, line(&keys.host_public)),
+        ("seed/authorized_keys", 0o600, line(&keys.authorized)),
+    ] {
+        entry(&mut bytes, name, ModeFileType::Regular, mode, content.as_bytes())?;
+    }
+    trailer(bytes)
+}
+
+fn entry(archive: &mut Vec<u8>, name: &str, kind: ModeFileType, mode: u32, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let size = u32::try_from(content.len()).map_err(std::io::Error::other)?;
+    let mut writer = Builder::new(name).mode(mode).set_mode_file_type(kind).write(&mut *archive, size);
+    writer.write_all(content)?;
+    writer.finish().map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_the_init_and_the_keys() {
+        let keys = Keys { host: "private".into(), host_public: "public".into(), authorized: "mine".into() };
+        let bytes = archive("web-1", &keys).unwrap();
+        assert_eq!(bytes.len() % 4, 0, "the kernel wants archives on four-byte boundaries");
+        let mut names = Vec::new();
+        let mut rest = &bytes[..];
+        loop {
+            let reader = cpio::newc::Reader::new(rest).unwrap();
+            let entry = reader.entry().clone();
+            if entry.is_trailer() {
+                break;
+            }
+            names.push((entry.name().to_owned(), entry.mode() & 0o777));
+            let mut content = Vec::new();
+            rest = reader.to_writer(&mut content).unwrap();
+            match entry.name() {
+                "seed/env" => assert!(content.starts_with(b"HOSTNAME='web-1'\n")),
+                "init" => assert_eq!(content, INIT.as_bytes()),
+                _ => {}
+            }
+        }
+        assert!(names.contains(&("init".to_owned(), 0o755)) && names.contains(&("seed/host_ed25519".to_owned(), 0o600)));
+    }
+}

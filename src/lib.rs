@@ -1,0 +1,25 @@
+//! mvm: a real Linux machine of your own, in a microVM, with one command.
+//!
+//! The map, from the user inwards; each module uses those below it only (ARCHITECTURE.md):
+//!
+//! - [`cli`], [`commands`]: what the user types, one file a command.
+//! - [`ui`], [`error`], [`config`]: what is printed, what goes wrong, what is set.
+//! - [`microvm`]: machines: look, plan, do.
+//! - [`doctor`], [`bootstrap`]: what the Linux side needs, and its installation.
+//! - [`image`]: kernel, base and initrd; the seed of a machine.
+//! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell.
+//! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
+
+pub mod bootstrap;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod doctor;
+pub mod error;
+pub mod image;
+pub mod linux;
+pub mod microvm;
+pub mod network;
+pub mod shell;
+pub mod ui;
+pub mod vmm;

@@ -1,0 +1,29 @@
+//! Machines: what one is asked to be, what is there, the plan between the two, and the steps.
+
+mod observed;
+mod plan;
+mod spec;
+pub mod ssh;
+mod steps;
+
+pub use observed::{
+    Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State, UserNamespaces, look,
+};
+pub use plan::{Changes, Goal, Step, Wanted, plan};
+pub use spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};
+pub use steps::{How, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop};
+
+#[cfg(test)]
+pub(crate) fn sample_spec() -> Spec {
+    Spec {
+        version: Spec::VERSION,
+        name: "web".parse().unwrap(),
+        image: ImageName::default(),
+        image_id: "abc".into(),
+        cpus: 2,
+        memory_mib: Memory::from_mib(512),
+        disk_bytes: DiskSize::from_bytes(10 << 30),
+        vmm: VmmChoice::Auto,
+        created: 1,
+    }
+}

@@ -1,0 +1,304 @@
+//! Decides what to do: a pure function from what is there and what is wanted to a list of steps.
+
+use super::observed::{ImageState, Machine, Observed, State};
+use super::spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};
+use crate::bootstrap::Task;
+use crate::config::{self, MachineDefaults};
+use crate::error::{Error, Result};
+use crate::image::debian;
+use crate::vmm::Vmm;
+use crate::{doctor, ui};
+
+/// How far a command goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Everything short of a machine.
+    Setup,
+    /// A running machine, where setup was done.
+    Start,
+    /// A running machine, whatever is missing.
+    Dev,
+}
+
+/// What the user asked of a machine, by flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changes {
+    pub image: Option<ImageName>,
+    pub cpus: Option<u8>,
+    pub memory: Option<Memory>,
+    pub disk: Option<DiskSize>,
+    pub vmm: Option<VmmChoice>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub goal: Goal,
+    pub name: &'a MachineName,
+    pub changes: Changes,
+    pub defaults: &'a MachineDefaults,
+}
+
+/// One thing to do. Each is safe to repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// As root, once.
+    Admin(Vec<Task>),
+    BuildImage(ImageName),
+    /// Ends a machine that runs but does not answer.
+    End { name: MachineName, why: String },
+    /// The image's id is filled in once it is there.
+    Create(Spec),
+    Start { spec: Spec, vmm: Vmm, changed: Vec<String> },
+}
+
+impl Step {
+    /// For `--dry-run`.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Admin(tasks) => {
+                let what: Vec<_> = tasks.iter().map(Task::describe).collect();
+                format!("as root: {}", what.join("; "))
+            }
+            Self::BuildImage(name) => format!("build the image {name}"),
+            Self::End { name, why } => format!("end the machine {name}: {why}"),
+            Self::Create(spec) => {
+                let Spec { name, image, cpus, memory_mib, disk_bytes, .. } = spec;
+                format!("create the machine {name}: {image}, cpus {cpus}, memory {memory_mib}, disk {disk_bytes}")
+            }
+            Self::Start { spec, vmm, .. } => format!("start the machine {}: {}", spec.name, vmm.why),
+        }
+    }
+
+    /// Whether it changes what the rest of the plan was decided on.
+    pub fn changes_the_view(&self) -> bool {
+        matches!(self, Self::Admin(_) | Self::BuildImage(_) | Self::End { .. })
+    }
+}
+
+/// The steps from what is there to what is wanted; none when it is so already.
+pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
+    let machine = observed.machine(wanted.name);
+    let mut steps = Vec::new();
+    if wanted.goal != Goal::Setup
+        && let Some(machine) = machine
+        && machine.state.running().is_some()
+    {
+        refuse_changes_of_a_running_machine(machine, wanted)?;
+        match &machine.state {
+            State::Stuck(_) if wanted.goal == Goal::Dev => {
+                let why = "it runs, but does not answer on its SSH port".to_owned();
+                steps.push(Step::End { name: wanted.name.clone(), why });
+            }
+            // Someone else's start, or one that was cut off: the start script waits with it.
+            State::Booting(_) => {}
+            State::Stuck(_) => {
+                return Err(Error::failure(format!("the machine `{}` runs, but does not answer", wanted.name))
+                    .hint(format!("`mvm dev {0}` restarts it; `mvm stop {0}` ends it", wanted.name)));
+            }
+            _ => return Ok(Vec::new()),
+        }
+    }
+    let tasks = doctor::tasks(&observed.host);
+    if !tasks.is_empty() {
+        match wanted.goal {
+            Goal::Start => return Err(not_set_up(&tasks)),
+            Goal::Setup | Goal::Dev => steps.push(Step::Admin(tasks)),
+        }
+    }
+    // An existing machine's disk belongs to the very image it was made for.
+    let existing = machine.map(readable_spec).transpose()?;
+    let asked = wanted.changes.image.or(wanted.defaults.image).unwrap_or_default();
+    let image_id = match existing {
+        Some(spec) => {
+            check_image_of(observed, spec)?;
+            spec.image_id.clone()
+        }
+        None => match observed.image(asked) {
+            Some(image) => image.id.clone(),
+            None if wanted.goal == Goal::Start => {
+                return Err(Error::failure(format!("the image {asked} is not there yet"))
+                    .hint("run `mvm setup`, or `mvm dev`, which does everything"));
+            }
+            None => {
+                check_space(observed, debian::SPACE_NEEDED, "making the image")?;
+                steps.push(Step::BuildImage(asked));
+                String::new()
+            }
+        },
+    };
+    if wanted.goal == Goal::Setup {
+        return Ok(steps);
+    }
+    let (spec, changed) = match existing {
+        Some(spec) => changed(spec, &wanted.changes)?,
+        None => {
+            let spec = new_spec(wanted, asked, image_id);
+            check_space(observed, 64 << 20, "a new machine")?;
+            (spec, Vec::new())
+        }
+    };
+    check_against_host(observed, &spec)?;
+    if existing.is_none() {
+        steps.push(Step::Create(spec.clone()));
+    }
+    // Before the packages are there nothing can be said of the VMM.
+    if observed.host.qemu.is_some() || observed.host.firecracker.is_some() {
+        let vmm = Vmm::choose(spec.vmm, &observed.host)?;
+        steps.push(Step::Start { spec, vmm, changed });
+    }
+    Ok(steps)
+}
+
+fn new_spec(wanted: &Wanted<'_>, image: ImageName, image_id: String) -> Spec {
+    let Changes { cpus, memory, disk, vmm, .. } = wanted.changes;
+    let defaults = wanted.defaults;
+    Spec {
+        version: Spec::VERSION,
+        name: wanted.name.clone(),
+        image,
+        image_id,
+        cpus: cpus.or(defaults.cpus).unwrap_or(config::DEFAULT_CPUS),
+        memory_mib: memory.or(defaults.memory).unwrap_or(Memory::from_mib(config::DEFAULT_MEMORY_MIB)),
+        disk_bytes: disk.or(defaults.disk).unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
+        vmm: vmm.or(defaults.vmm).unwrap_or_default(),
+        created: 0,
+    }
+}
+
+/// What the flags say differently from `spec`, a line each.
+fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut compare = |what: &str, has: String, asked: Option<String>| {
+        if let Some(asked) = asked.filter(|asked| *asked != has) {
+            lines.push(format!("{what}: {has} → {asked}"));
+        }
+    };
+    compare("image", spec.image.to_string(), changes.image.map(|v| v.to_string()));
+    compare("cpus", spec.cpus.to_string(), changes.cpus.map(|v| v.to_string()));
+    compare("memory", spec.memory_mib.to_string(), changes.memory.map(|v| v.to_string()));
+    compare("disk", spec.disk_bytes.to_string(), changes.disk.map(|v| v.to_string()));
+    compare("vmm", spec.vmm.to_string(), changes.vmm.map(|v| v.to_string()));
+    lines
+}
+
+/// A stopped machine takes on what the flags say, except another image or a smaller disk.
+fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<String>)> {
+    refuse_impossible(spec, changes)?;
+    let mut new = spec.clone();
+    new.cpus = changes.cpus.unwrap_or(new.cpus);
+    new.memory_mib = changes.memory.unwrap_or(new.memory_mib);
+    new.disk_bytes = changes.disk.unwrap_or(new.disk_bytes);
+    new.vmm = changes.vmm.unwrap_or(new.vmm);
+    Ok((new, differences(spec, changes)))
+}
+
+fn refuse_impossible(spec: &Spec, changes: &Changes) -> Result<()> {
+    let name = &spec.name;
+    if let Some(disk) = changes.disk.filter(|disk| *disk < spec.disk_bytes) {
+        return Err(Error::usage(format!(
+            "the disk of `{name}` has {}; it can grow, but not shrink to {disk}",
+            spec.disk_bytes
+        ))
+        .hint(format!("give `--disk` at least {}, or make another machine: `mvm dev OTHER --disk {disk}`", spec.disk_bytes)));
+    }
+    if let Some(image) = changes.image.filter(|image| *image != spec.image) {
+        return Err(Error::failure(format!("the machine `{name}` was made from {}, not {image}", spec.image)).hint(format!(
+            "make another machine: `mvm dev OTHER --image {image}`; or a new one of that name: \
+             `mvm destroy {name}`, then `mvm dev {name} --image {image}`"
+        )));
+    }
+    Ok(())
+}
+
+fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -> Result<()> {
+    let Ok(spec) = &machine.spec else { return Ok(()) };
+    refuse_impossible(spec, &wanted.changes)?;
+    let lines = differences(spec, &wanted.changes);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let flags = flags(&wanted.changes);
+    let command = if wanted.goal == Goal::Start { "start" } else { "dev" };
+    let name = wanted.name;
+    Err(Error::failure(format!("the machine `{name}` runs with other values: {}", lines.join(", "))).hint(format!(
+        "to apply them: `mvm stop {name} && mvm {command} {name}{flags}`; to enter it as it is, leave them out"
+    )))
+}
+
+fn flags(changes: &Changes) -> String {
+    let mut text = String::new();
+    let mut add = |flag: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(&format!(" --{flag} {value}"));
+        }
+    };
+    // Sizes as they are typed: no blank.
+    let size = |bytes: u64| if bytes.is_multiple_of(1 << 30) { format!("{}G", bytes >> 30) } else { format!("{}M", bytes >> 20) };
+    add("cpus", changes.cpus.map(|v| v.to_string()));
+    add("memory", changes.memory.map(|v| size(v.bytes())));
+    add("disk", changes.disk.map(|v| size(v.bytes())));
+    add("vmm", changes.vmm.map(|v| v.to_string()));
+    text
+}
+
+fn readable_spec(machine: &Machine) -> Result<&Spec> {
+    machine.spec.as_ref().map_err(|why| {
+        let name = &machine.name;
+        Error::failure(format!("the machine `{name}` is broken: {why}"))
+            .hint(format!("mend the file, or remove the machine and its disk with `mvm destroy {name}`"))
+    })
+}
+
+fn check_image_of(observed: &Observed, spec: &Spec) -> Result<()> {
+    let why = match observed.image_by_id(&spec.image_id) {
+        Some(ImageState::Usable(_)) => return Ok(()),
+        Some(ImageState::Broken(_, why)) => why.as_str(),
+        None => "it is gone",
+    };
+    let Spec { name, image, image_id, .. } = spec;
+    Err(Error::failure(format!(
+        "the image that `{name}` was made from ({image}, {}/images/{image_id}) cannot be used: {why}",
+        observed.host.home
+    ))
+    .hint(format!(
+        "put the file back, or start anew: `mvm destroy {name}`, remove that folder, then `mvm dev {name} --image {image}`"
+    )))
+}
+
+fn check_space(observed: &Observed, needed: u64, what: &str) -> Result<()> {
+    let host = &observed.host;
+    if host.free_bytes >= needed {
+        return Ok(());
+    }
+    Err(Error::failure(format!(
+        "{what} needs {} of free disk space in {}, and there are {}",
+        ui::size(needed),
+        host.home,
+        ui::size(host.free_bytes)
+    ))
+    .hint("make room there, or name a folder on another disk in MVM_HOME"))
+}
+
+fn check_against_host(observed: &Observed, spec: &Spec) -> Result<()> {
+    let host = &observed.host;
+    if u64::from(spec.memory_mib.mib()) > host.memory_mib {
+        return Err(Error::usage(format!(
+            "{} of memory for `{}` is more than this host has ({})",
+            spec.memory_mib,
+            spec.name,
+            ui::size(host.memory_mib << 20)
+        ))
+        .hint("give less with `--memory`, such as `--memory 1G`"));
+    }
+    Ok(())
+}
+
+fn not_set_up(tasks: &[Task]) -> Error {
+    let what: Vec<_> = tasks.iter().map(Task::describe).collect();
+    Error::failure(format!("this host is not set up: it remains to {}", what.join("; ")))
+        .hint("run `mvm setup`, or `mvm dev`, which does everything")
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

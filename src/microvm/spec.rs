@@ -1,0 +1,320 @@
+//! What a machine is asked to be: names and sizes parsed once, and `vm.json`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::Suite;
+
+/// A machine's name: a letter or digit, then up to 30 letters, digits and hyphens, all lower case.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct MachineName(String);
+
+impl MachineName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MachineName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut bytes = text.bytes();
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let valid = bytes.next().is_some_and(letter) && bytes.all(|byte| letter(byte) || byte == b'-');
+        if valid && text.len() <= 31 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a name is 1 to 31 of `a-z`, `0-9` and `-`, and does not begin with `-`".to_owned())
+        }
+    }
+}
+
+impl TryFrom<String> for MachineName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for MachineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Bytes from `512M`, `2G`, `10GiB`: powers of 1024, whichever way the unit is written.
+fn bytes(text: &str) -> Result<u64, String> {
+    let form = "give a number with a unit, such as `512M` or `2G`";
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(form.to_owned());
+    }
+    parse_size::Config::new()
+        .with_binary()
+        .parse_size(text.trim())
+        .map_err(|error| format!("{error}; {form}"))
+}
+
+/// Memory of a machine, in MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "SizeText")]
+pub struct Memory(u32);
+
+impl Memory {
+    /// The least that a Linux of today starts in.
+    pub const MIN_MIB: u32 = 128;
+
+    pub const fn from_mib(mib: u32) -> Self {
+        Self(mib)
+    }
+
+    pub fn mib(self) -> u32 {
+        self.0
+    }
+
+    pub fn bytes(self) -> u64 {
+        u64::from(self.0) << 20
+    }
+}
+
+impl FromStr for Memory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mib = bytes(text)? >> 20;
+        if mib < u64::from(Self::MIN_MIB) {
+            return Err(format!("a machine needs at least {}M", Self::MIN_MIB));
+        }
+        u32::try_from(mib).map(Self).map_err(|_| "that is more than any host has".to_owned())
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&crate::ui::size(self.bytes()))
+    }
+}
+
+/// The most a machine's own disk may grow to, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "SizeText")]
+pub struct DiskSize(u64);
+
+impl DiskSize {
+    const MIN: u64 = 64 << 20;
+    const MAX: u64 = 16 << 40;
+
+    pub const fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for DiskSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Whole MiB, so that every file system block and sector fits.
+        let size = bytes(text)? >> 20 << 20;
+        if (Self::MIN..=Self::MAX).contains(&size) {
+            Ok(Self(size))
+        } else {
+            Err("a disk is between 64M and 16T".to_owned())
+        }
+    }
+}
+
+impl fmt::Display for DiskSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&crate::ui::size(self.0))
+    }
+}
+
+/// A size in a file: plain bytes or MiB as mvm writes them, or text with a unit as people do.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SizeText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<SizeText> for Memory {
+    type Error = String;
+
+    fn try_from(size: SizeText) -> Result<Self, String> {
+        match size {
+            SizeText::Number(mib) => format!("{mib}M").parse(),
+            SizeText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl TryFrom<SizeText> for DiskSize {
+    type Error = String;
+
+    fn try_from(size: SizeText) -> Result<Self, String> {
+        match size {
+            SizeText::Number(bytes) => format!("{bytes}B").parse(),
+            SizeText::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// Which VMM a machine is started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum VmmChoice {
+    /// Firecracker where it can run, else QEMU.
+    #[default]
+    Auto,
+    /// Firecracker; needs KVM.
+    Firecracker,
+    /// QEMU, with KVM or in software.
+    Qemu,
+}
+
+impl fmt::Display for VmmChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::Firecracker => "firecracker",
+            Self::Qemu => "qemu",
+        })
+    }
+}
+
+/// What an image is asked for by: `debian`, `debian:trixie`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ImageName {
+    Debian(Suite),
+}
+
+impl Default for ImageName {
+    fn default() -> Self {
+        Self::Debian(Suite::Bookworm)
+    }
+}
+
+impl FromStr for ImageName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':').unwrap_or((text, "bookworm")) {
+            ("debian", "bookworm") => Ok(Self::Debian(Suite::Bookworm)),
+            ("debian", "trixie") => Ok(Self::Debian(Suite::Trixie)),
+            _ => Err("the images are `debian` (the same as `debian:bookworm`) and `debian:trixie`".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for ImageName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ImageName> for String {
+    fn from(name: ImageName) -> Self {
+        name.to_string()
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Debian(suite) = self;
+        f.pad(&format!("debian:{suite}"))
+    }
+}
+
+/// `vm.json`: what a machine was asked to be. Whether it runs is never written here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Of this file's form; see [`Spec::VERSION`].
+    pub version: u32,
+    pub name: MachineName,
+    pub image: ImageName,
+    /// The very image that the machine's disk was made for.
+    pub image_id: String,
+    pub cpus: u8,
+    pub memory_mib: Memory,
+    pub disk_bytes: DiskSize,
+    pub vmm: VmmChoice,
+    /// Unix seconds.
+    pub created: u64,
+}
+
+impl Spec {
+    pub const VERSION: u32 = 1;
+
+    /// Reads `vm.json`; the error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Version { version } = serde_json::from_str(text).map_err(|error| format!("vm.json cannot be read: {error}"))?;
+        if version > Self::VERSION {
+            return Err(format!("vm.json has version {version}: it was written by a newer mvm"));
+        }
+        serde_json::from_str(text).map_err(|error| format!("vm.json cannot be read: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a", "default", "web-1", "0", &"x".repeat(31)] {
+            assert!(good.parse::<MachineName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "A", "a_b", "a.b", "../x", "a b", "ä", &"x".repeat(32)] {
+            assert!(bad.parse::<MachineName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let memory = |text: &str| text.parse::<Memory>().map(Memory::mib);
+        assert_eq!(memory("512M"), Ok(512));
+        assert_eq!(memory("2G"), Ok(2048));
+        assert_eq!(memory("1.5GiB"), Ok(1536));
+        assert_eq!(memory("2 GB"), Ok(2048));
+        for bad in ["", "512", "127M", "2X", "-1G", "G", "99999999T"] {
+            assert!(memory(bad).is_err(), "{bad}");
+        }
+        assert_eq!("10G".parse::<DiskSize>().unwrap().bytes(), 10 << 30);
+        assert!("1M".parse::<DiskSize>().is_err());
+    }
+
+    #[test]
+    fn vm_json_survives_a_round_trip() {
+        let spec = Spec {
+            version: 1,
+            name: "web".parse().unwrap(),
+            image: ImageName::default(),
+            image_id: "0123".into(),
+            cpus: 2,
+            memory_mib: Memory::from_mib(512),
+            disk_bytes: DiskSize::from_bytes(10 << 30),
+            vmm: VmmChoice::Auto,
+            created: 1,
+        };
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(Spec::parse(&text), Ok(spec));
+        assert!(Spec::parse("").unwrap_err().contains("cannot be read"));
+        assert!(Spec::parse(&text.replace("\"version\":1", "\"version\":9")).unwrap_err().contains("newer"));
+        assert!(Spec::parse(&text.replace("web", "We b")).is_err());
+    }
+}

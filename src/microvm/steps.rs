@@ -1,0 +1,134 @@
+//! The scripts that do the steps, and what they answer.
+
+use super::ssh;
+use super::{MachineName, Spec};
+use crate::image::seed::{self, Keys};
+use crate::network;
+use crate::script;
+use crate::shell::{Answer, AnswerError, Script};
+use crate::vmm::{Launch, Vmm};
+
+/// How long a guest may take until it answers, in seconds. In software a boot takes 4 s on a quiet host; a busy one
+/// must not fail for it.
+const BOOT_SECONDS: u32 = 30;
+const BOOT_SECONDS_EMULATED: u32 = 180;
+
+/// How a start ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Started {
+    Ready { pid: u32, newly: bool },
+    Failed(Trouble),
+}
+
+/// A guest that did not come up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trouble {
+    /// How the VMM ended; nothing while it still runs.
+    pub exit: Option<String>,
+    /// What mvm's init said.
+    pub init: Option<String>,
+    pub panic: Option<String>,
+    pub vmm_log: String,
+    /// The console's last lines.
+    pub console: Vec<String>,
+}
+
+/// How a stop ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stopped {
+    pub how: How,
+    pub seconds: f64,
+    pub console: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    WasNotRunning,
+    Clean,
+    Forced,
+}
+
+pub fn create(spec: &Spec) -> serde_json::Result<Script<()>> {
+    Ok(script!("microvm/create" with ["cell/lib", "microvm/lib"], |_| Ok(()))
+        .input("NAME", spec.name.as_str())
+        .input("VM_JSON", serde_json::to_string(spec)?)
+        .input("DISK_BYTES", spec.disk_bytes.bytes().to_string()))
+}
+
+/// Starts the machine, or waits for one that is starting.
+pub fn start(spec: &Spec, vmm: &Vmm, launch: &Launch, keys: &Keys) -> anyhow::Result<Script<Started>> {
+    let accelerator = if vmm.accelerated { "kvm" } else { "tcg" };
+    let boot_seconds = if vmm.accelerated { BOOT_SECONDS } else { BOOT_SECONDS_EMULATED };
+    Ok(script!("microvm/start" with ["cell/lib", "microvm/lib"], read_started)
+        .input("NAME", spec.name.as_str())
+        .input("IMAGE", spec.image_id.as_str())
+        .input("VM_JSON", serde_json::to_string(spec)?)
+        .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())
+        .input("AS", format!("{} {accelerator}", vmm.kind.word()))
+        .input("BOOT_SECONDS", boot_seconds.to_string())
+        .input("VMM_CONFIG", launch.config.clone().unwrap_or_default())
+        .input("HALT_WATCH", if launch.watch_halt { "yes" } else { "no" })
+        .input("CELL", include_str!("../../resources/scripts/cell/cell.sh"))
+        .input("INSIDE", include_str!("../../resources/scripts/cell/inside.sh"))
+        .input("PASTA_ADDR", network::DNS.to_string())
+        .input("MTU", network::MTU.to_string())
+        .input("TAP", network::TAP)
+        .input("HOST_CIDR", network::HOST_CIDR)
+        .input("GUEST_IP", network::GUEST.to_string())
+        .input("GUEST_MAC", network::GUEST_MAC)
+        .args(&launch.argv)
+        .payload(seed::archive(spec.name.as_str(), keys)?))
+}
+
+fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
+    let text = |key| answer.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(match text("TROUBLE").as_deref() {
+        None => Started::Ready { pid: answer.get("PID")?, newly: answer.text("STARTED") == Some("yes") },
+        Some(_) => Started::Failed(Trouble {
+            exit: text("EXIT"),
+            init: text("INIT"),
+            panic: text("PANIC"),
+            vmm_log: text("VMM_LOG").unwrap_or_default(),
+            console: answer.all("CONSOLE").map(str::to_owned).collect(),
+        }),
+    })
+}
+
+/// Stops the machine: cleanly within `seconds`, else by force; with 0, by force at once.
+pub fn stop(name: &MachineName, home: &str, seconds: u32) -> Script<Stopped> {
+    // `reboot` ends the VMM as well (neither starts the guest again), and Firecracker knows no power-off.
+    let ask = ssh::options(home, name).into_iter().chain([ssh::host_alias(name), "systemctl reboot".to_owned()]);
+    script!("microvm/stop" with ["cell/lib", "microvm/lib"], read_stopped)
+        .input("NAME", name.as_str())
+        .input("SECONDS_TO_WAIT", seconds.to_string())
+        .args(["ssh"])
+        .args(ask)
+}
+
+fn read_stopped(answer: &Answer) -> Result<Stopped, AnswerError> {
+    Ok(Stopped {
+        how: match answer.text("HOW") {
+            Some("none") => How::WasNotRunning,
+            Some("clean") => How::Clean,
+            _ => How::Forced,
+        },
+        seconds: answer.get::<f64>("TOOK")? / 100.0,
+        console: answer.all("CONSOLE").map(str::to_owned).collect(),
+    })
+}
+
+/// Removes machines; the answer is what that freed, in bytes.
+pub fn destroy(names: &[MachineName]) -> Script<u64> {
+    destroy_script(names, false)
+}
+
+/// Removes machines, images and everything else in MVM_HOME; the answer is what that freed, in bytes.
+pub fn destroy_all(names: &[MachineName]) -> Script<u64> {
+    destroy_script(names, true)
+}
+
+fn destroy_script(names: &[MachineName], all: bool) -> Script<u64> {
+    script!("microvm/destroy" with ["cell/lib"], |answer| answer.get("FREED"))
+        .input("ALL", if all { "yes" } else { "no" })
+        .args(names.iter().map(MachineName::as_str))
+}

@@ -1,0 +1,181 @@
+//! The only place that prints. Data goes to stdout, everything for people to stderr.
+
+use std::fmt::Display;
+use std::io::{BufRead, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use owo_colors::OwoColorize;
+
+use crate::error::Error;
+use crate::shell::Event;
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+pub struct Ui {
+    verbosity: Verbosity,
+    running: Option<Running>,
+}
+
+/// The step that lasts now.
+struct Running {
+    text: String,
+    since: Instant,
+    bar: Option<ProgressBar>,
+}
+
+/// Steps shorter than this leave no line of their own on a terminal.
+const WORTH_A_LINE: Duration = Duration::from_millis(400);
+
+impl Ui {
+    pub fn new(verbosity: Verbosity) -> Self {
+        Self { verbosity, running: None }
+    }
+
+    /// Whether someone is there to answer a question.
+    pub fn can_ask() -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Whether the session may take over the terminal.
+    pub fn is_interactive() -> bool {
+        std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    }
+
+    /// Data: what one could pipe. A reader that went away is no failure.
+    pub fn data(&mut self, text: impl Display) {
+        self.settle();
+        let mut out = anstream::stdout().lock();
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            tracing::debug!("stdout is closed");
+        }
+    }
+
+    /// A sentence for the user.
+    pub fn say(&mut self, text: impl Display) {
+        if self.verbosity > Verbosity::Quiet {
+            self.settle();
+            line(&text.to_string());
+        }
+    }
+
+    /// Something the user should know even when quiet.
+    pub fn warn(&mut self, text: impl Display) {
+        self.settle();
+        line(&format!("{} {text}", "warning:".yellow().bold()));
+    }
+
+    /// Begins a step; it ends with the next one, or with [`Ui::settle`].
+    pub fn step(&mut self, text: &str) {
+        self.settle();
+        if self.verbosity == Verbosity::Quiet {
+            return;
+        }
+        let bar = if std::io::stderr().is_terminal() && self.verbosity == Verbosity::Normal {
+            let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let bar = ProgressBar::new_spinner().with_style(style).with_message(text.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            Some(bar)
+        } else {
+            line(&format!("{} {text}", "==>".cyan()));
+            None
+        };
+        self.running = Some(Running { text: text.to_owned(), since: Instant::now(), bar });
+    }
+
+    /// Says how far the step is.
+    pub fn detail(&mut self, text: &str) {
+        match &self.running {
+            Some(Running { text: step, bar: Some(bar), .. }) => {
+                bar.set_message(format!("{step}: {}", text.dimmed()));
+            }
+            _ if self.verbosity == Verbosity::Verbose => line(&format!("    {}", text.dimmed())),
+            _ => {}
+        }
+    }
+
+    /// Ends the running step; one that lasted leaves a line with its time.
+    pub fn settle(&mut self) {
+        let Some(Running { text, since, bar }) = self.running.take() else { return };
+        let took = since.elapsed();
+        match bar {
+            Some(bar) => {
+                bar.finish_and_clear();
+                if took >= WORTH_A_LINE {
+                    line(&format!("{} {text} {}", "✓".green(), seconds(took).dimmed()));
+                }
+            }
+            None if took >= WORTH_A_LINE => line(&format!("    {}", format!("done in {}", seconds(took)).dimmed())),
+            None => {}
+        }
+    }
+
+    /// Shows what a script reports while it runs.
+    pub fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Step(text) => self.step(text),
+            Event::Detail(text) => self.detail(text),
+            Event::Log(text) => {
+                if self.verbosity == Verbosity::Verbose {
+                    line(&format!("    {}", text.dimmed()));
+                }
+            }
+        }
+    }
+
+    /// Asks a yes-or-no question; only where [`Ui::can_ask`].
+    pub fn ask(&mut self, question: &str, default: bool) -> std::io::Result<bool> {
+        self.settle();
+        let choices = if default { "[Y/n]" } else { "[y/N]" };
+        let mut err = anstream::stderr();
+        write!(err, "{question} {choices} ")?;
+        err.flush()?;
+        let mut reply = String::new();
+        if std::io::stdin().lock().read_line(&mut reply)? == 0 {
+            return Ok(false);
+        }
+        Ok(match reply.trim().to_lowercase().as_str() {
+            "" => default,
+            "y" | "yes" => true,
+            _ => false,
+        })
+    }
+
+    /// The one way an error reaches the user.
+    pub fn error(&mut self, error: &Error) {
+        if let Some(Running { bar: Some(bar), .. }) = self.running.take() {
+            bar.finish_and_clear();
+        }
+        line(&format!("{} {:#}", "error:".red().bold(), error.source));
+        for hint in &error.hints {
+            line(&format!("{} {hint}", "hint:".cyan().bold()));
+        }
+    }
+}
+
+fn line(text: &str) {
+    // Nobody is left to tell when stderr is gone.
+    writeln!(anstream::stderr(), "{text}").unwrap_or_default();
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
+
+/// `10 GiB`, `512 MiB`: sizes as people read them.
+pub fn size(bytes: u64) -> String {
+    let text = indicatif::HumanBytes(bytes).to_string();
+    text.replace(".00 ", " ")
+}
+
+/// `3 minutes`: how long something has lasted.
+pub fn duration(seconds: u64) -> String {
+    indicatif::HumanDuration(Duration::from_secs(seconds)).to_string()
+}

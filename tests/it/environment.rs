@@ -1,0 +1,138 @@
+//! A host of its own for each test: a home, and a PATH of real basic tools and fakes.
+
+use std::fmt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// What a bare Debian has: the scripts may use these without `doctor` asking for them.
+const BASIC: &[&str] = &[
+    "bash", "basename", "cat", "chmod", "cp", "cut", "date", "dirname", "du", "env", "false", "flock", "grep", "head",
+    "id", "install", "ln", "ls", "mkdir", "mkfifo", "mktemp", "mv", "nproc", "nsenter", "od", "ps", "rm", "rmdir",
+    "sed", "setpriv", "setsid", "sh", "sha256sum", "sleep", "sort", "stat", "sync", "tail", "tar", "tee", "timeout",
+    "touch", "tr", "true", "truncate", "uname", "uniq", "unshare", "wc",
+];
+
+pub(crate) struct TestHost {
+    root: TempDir,
+}
+
+impl TestHost {
+    /// A host without any of the programs that mvm installs.
+    pub(crate) fn bare() -> Self {
+        let host = Self { root: tempfile::tempdir().unwrap() };
+        for dir in ["bin", "home", "config"] {
+            fs_err::create_dir(host.path(dir)).unwrap();
+        }
+        for tool in BASIC {
+            if let Some(real) = which(tool) {
+                symlink(real, host.path("bin").join(tool)).unwrap();
+            }
+        }
+        // Tests run as root drop to a user who may still use the folder.
+        fs_err::set_permissions(host.root.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        fs_err::set_permissions(host.path("home"), PermissionsExt::from_mode(0o777)).unwrap();
+        host
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Puts the fakes of testing/fakes on PATH; they append what they are called with to the file `log`.
+    pub(crate) fn fake(self, names: &[&str]) -> Self {
+        for name in names {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("testing/fakes").join(name);
+            let to = self.path("bin").join(name);
+            fs_err::copy(from, &to).unwrap();
+            fs_err::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        self
+    }
+
+    /// What the fakes were called with.
+    pub(crate) fn log(&self) -> String {
+        fs_err::read_to_string(self.path("home/log")).unwrap_or_default()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+    }
+
+    /// Runs mvm as an ordinary user without a terminal.
+    pub(crate) fn mvm(&self, args: &[&str]) -> Seen {
+        self.run(args, true)
+    }
+
+    /// Runs mvm as whoever runs the tests.
+    pub(crate) fn mvm_as_is(&self, args: &[&str]) -> Seen {
+        self.run(args, false)
+    }
+
+    fn run(&self, args: &[&str], ordinary: bool) -> Seen {
+        let mut command = if ordinary && rustix::process::geteuid().is_root() {
+            let mut command = Command::new(which("setpriv").expect("util-linux is there"));
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(self.binary());
+            command
+        } else {
+            Command::new(env!("CARGO_BIN_EXE_mvm"))
+        };
+        let output = command
+            .args(args)
+            .env_clear()
+            .env("PATH", self.path("bin"))
+            .env("HOME", self.path("home"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("MVM_HOME", self.path("home/mvm"))
+            .env("FAKES", self.path("home"))
+            .env("COLUMNS", "100")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        Seen::new(output, self.root.path())
+    }
+
+    /// mvm where an ordinary user can reach it.
+    fn binary(&self) -> PathBuf {
+        let copy = self.path("mvm");
+        if !copy.exists() {
+            fs_err::copy(env!("CARGO_BIN_EXE_mvm"), &copy).unwrap();
+        }
+        copy
+    }
+}
+
+/// What a user sees.
+#[must_use = "assert on what was seen"]
+pub(crate) struct Seen {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Seen {
+    fn new(output: Output, root: &Path) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(root.to_str().unwrap(), "[HOST]");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit code {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|path| path.is_file())
+}

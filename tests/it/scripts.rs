@@ -1,0 +1,97 @@
+//! Every script is checked, and none is forgotten.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::environment::which;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> String {
+    let texts = files(&root().join("src")).into_iter().map(|file| fs_err::read_to_string(file).unwrap());
+    texts.collect()
+}
+
+/// `script!("a/b" with ["lib"], …)`: the script's name and its libraries, for each script in the sources.
+fn uses(source: &str) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for part in source.split("script!(\"").skip(1) {
+        let Some((name, rest)) = part.split_once('"') else { continue };
+        let libs = rest.trim_start().strip_prefix("with [").and_then(|rest| rest.split_once(']'));
+        let libs = libs.map_or(Vec::new(), |(list, _)| list.split('"').skip(1).step_by(2).map(str::to_owned).collect());
+        found.push((name.to_owned(), libs));
+    }
+    found
+}
+
+#[test]
+fn no_script_is_forgotten() {
+    let sources = sources();
+    let scripts = root().join("resources/scripts");
+    for file in files(&scripts) {
+        let name = file.strip_prefix(&scripts).unwrap().with_extension("");
+        let name = name.to_str().unwrap();
+        let used = sources.contains(&format!("\"{name}\"")) || sources.contains(&format!("resources/scripts/{name}.sh"));
+        assert!(used, "{name} is sent by nobody");
+    }
+}
+
+/// Each script as it is sent: the prelude, its libraries, itself.
+#[test]
+fn shellcheck_finds_nothing() {
+    let Some(shellcheck) = which("shellcheck") else {
+        println!("SKIPPED: shellcheck is not installed");
+        return;
+    };
+    let read = |name: &str| fs_err::read_to_string(root().join("resources/scripts").join(format!("{name}.sh"))).unwrap();
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for (name, libs) in uses(&sources()) {
+        if !root().join(format!("resources/scripts/{name}.sh")).exists() {
+            continue;
+        }
+        let parts: Vec<String> =
+            std::iter::once(read("prelude")).chain(libs.iter().map(|lib| read(lib))).chain([read(&name)]).collect();
+        texts.push((name, format!("# shellcheck shell=bash\n{}", parts.concat())));
+    }
+    assert!(texts.len() >= 8, "the scripts were not found in the sources");
+    for name in ["cell/cell", "cell/inside"] {
+        texts.push((name.to_owned(), format!("# shellcheck shell=bash\n{}", read(name))));
+    }
+    let mut others: Vec<PathBuf> = vec![root().join("resources/guest/init"), root().join(".ci/run")];
+    others.extend(files(&root().join("testing/fakes")));
+    others.extend(files(&root().join("benches")).into_iter().filter(|file| file.extension().is_some_and(|e| e == "sh")));
+    for file in others {
+        texts.push((file.display().to_string(), fs_err::read_to_string(&file).unwrap()));
+    }
+    let mut found = String::new();
+    for (name, text) in texts {
+        let mut child = Command::new(&shellcheck)
+            .args(["--color=never", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        if !output.status.success() {
+            found.push_str(&format!("{name}:\n{}\n", String::from_utf8_lossy(&output.stdout)));
+        }
+    }
+    assert!(found.is_empty(), "{found}");
+}
