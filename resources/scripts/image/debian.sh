@@ -59,6 +59,8 @@ mkdir -p "$work/out"
 # Others must not have made it: the name can be guessed.
 mkdir "$tmp" || die tmp "cannot make $tmp: is it another user's?"
 trap 'remove "$tmp"' EXIT
+# The root filesystem is for its users to read; MVM_HOME itself is closed to others.
+umask 022
 chmod 0755 "$tmp"
 
 # In the new root, by mmdebstrap's hook: the kernel without dpkg (its package wants an initramfs builder), busybox, and
