@@ -41,7 +41,6 @@ version() {
   answer "$1" "${cached##* } $path"
 }
 
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 arch=$(uname -m)
 kernel=$(</proc/sys/kernel/osrelease)
 PRETTY_NAME=Linux

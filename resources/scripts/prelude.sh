@@ -2,6 +2,8 @@
 set -Eeuo pipefail
 umask 077
 export LC_ALL=C
+# An ordinary user's PATH has no sbin, where mke2fs, nft and others are.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # Answers have stdout to themselves; what tools print by the way becomes log.
 exec 3>&1 1>&2
 # A login shell may have printed before us: answers count from this mark on.

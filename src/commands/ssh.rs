@@ -40,7 +40,7 @@ pub fn run(context: &mut Context<'_>, args: &Ssh) -> Result<ExitCode> {
 }
 
 /// Becomes ssh; comes back only when that cannot be started.
-pub fn hand_over(context: &mut Context<'_>, reached: &Reached, name: &MachineName, command: &[OsString]) -> Error {
+pub(super) fn hand_over(context: &mut Context<'_>, reached: &Reached, name: &MachineName, command: &[OsString]) -> Error {
     context.ui.settle();
     let terminal = Terminal { interactive: Ui::is_interactive(), kind: config::terminal() };
     let call = context.linux.wrap(enter(&reached.home, name, reached.pid, command, &terminal));

@@ -77,10 +77,10 @@ impl Step {
 
 /// The steps from what is there to what is wanted; none when it is so already.
 pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
-    let machine = observed.machine(wanted.name);
+    // Setup is about no machine.
+    let machine = observed.machine(wanted.name).filter(|_| wanted.goal != Goal::Setup);
     let mut steps = Vec::new();
-    if wanted.goal != Goal::Setup
-        && let Some(machine) = machine
+    if let Some(machine) = machine
         && machine.state.running().is_some()
     {
         refuse_changes_of_a_running_machine(machine, wanted)?;
@@ -261,7 +261,8 @@ fn check_image_of(observed: &Observed, spec: &Spec) -> Result<()> {
         observed.host.home
     ))
     .hint(format!(
-        "put the file back, or start anew: `mvm destroy {name}`, remove that folder, then `mvm dev {name} --image {image}`"
+        "put it back; or make the machine anew, which removes its disk: remove what is left of the image, then \
+         `mvm destroy {name}` and `mvm dev {name} --image {image}`"
     )))
 }
 

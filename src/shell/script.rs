@@ -24,7 +24,7 @@ pub enum ScriptError {
     #[error("the script {script} never began (exit code {code}){}", tail(.log))]
     NeverStarted { script: &'static str, code: i32, log: Vec<String> },
     /// A failure that the script knows by name.
-    #[error("{message}")]
+    #[error("{message}{}", tail(.log))]
     Named { kind: String, message: String, log: Vec<String> },
     #[error("the script {script} failed (exit code {code}) at {command}{}", tail(.log))]
     Failed { script: &'static str, command: String, code: i32, log: Vec<String> },

@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::common::{is_root, which};
+
 /// What a bare Debian has: the scripts may use these without `doctor` asking for them.
 const BASIC: &[&str] = &[
     "bash", "basename", "cat", "chmod", "cp", "cut", "date", "dirname", "du", "env", "false", "flock", "grep", "head",
@@ -74,7 +76,7 @@ impl TestHost {
     }
 
     fn run(&self, args: &[&str], ordinary: bool) -> Seen {
-        let mut command = if ordinary && rustix::process::geteuid().is_root() {
+        let mut command = if ordinary && is_root() {
             let mut command = Command::new(which("setpriv").expect("util-linux is there"));
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(self.binary());
             command
@@ -129,10 +131,4 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "exit code {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
-}
-
-pub(crate) fn which(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|path| path.is_file())
 }

@@ -1,5 +1,10 @@
 //! Hermetic tests: no root, no network, no virtual machine; seconds.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::format_push_string, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
 mod apt;
 mod broken_state;
 mod cli;

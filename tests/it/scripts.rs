@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::environment::which;
+use crate::common::{install, skipped, which};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -55,9 +55,9 @@ fn no_script_is_forgotten() {
 /// Each script as it is sent: the prelude, its libraries, itself.
 #[test]
 fn shellcheck_finds_nothing() {
+    install(&[("shellcheck", "shellcheck")]);
     let Some(shellcheck) = which("shellcheck") else {
-        println!("SKIPPED: shellcheck is not installed");
-        return;
+        return skipped("the scripts were not checked: shellcheck is not installed");
     };
     let read = |name: &str| fs_err::read_to_string(root().join("resources/scripts").join(format!("{name}.sh"))).unwrap();
     let mut texts: Vec<(String, String)> = Vec::new();

@@ -25,17 +25,17 @@ connect() {
   local root=()
   # As root it would become nobody, who may not enter the namespace.
   [[ $EUID != 0 ]] || root=(--runas 0:0)
-  began=$SECONDS
+  waiting=no began=$SECONDS
   child pasta --config-net --foreground --quiet "${root[@]}" -4 --ns-ifname eth0 --mtu "$MTU" --no-map-gw \
-    --dns-forward "$PASTA_ADDR" -t none -u none -T none -U none "$vmm" 9>&- &
+    --dns-forward "$PASTA_ADDR" -t none -u none -T none -U none "$vmm" &
   pasta=$!
 }
 
-# end SIGNAL: ends the VMM; a stopped one takes KILL only.
+# end: ends the VMM; one that is stopped takes KILL only.
 end() {
   kill -TERM "$vmm" 2>/dev/null
-  ( sleep 2 && kill -KILL "$vmm" 2>/dev/null ) &
-  killer=$!
+  child sleep 2 &
+  timer=$!
 }
 
 # The VMM's namespaces are there when inside.sh says so.
@@ -43,7 +43,7 @@ exec {ready}<> <(:)
 export SUPERVISOR=$$ READY=$ready
 identity $$ >run/cell.new && mv run/cell.new run/cell
 
-vmm='' pasta='' halt='' killer='' reason='' trouble=no
+vmm='' pasta='' halt='' tail='' timer='' reason='' trouble=no waiting=no
 trap 'reason=${reason:-"ended by mvm"}; end' TERM INT HUP
 unshare --user --map-root-user --net setpriv --pdeathsig KILL --no-new-privs -- bash run/inside.sh "$@" &
 vmm=$!
@@ -58,22 +58,28 @@ if [[ $HALT_WATCH == yes ]]; then
 fi
 
 while kill -0 "$vmm" 2>/dev/null; do
-  wait -n -p ended "$vmm" "$pasta" ${halt:+"$halt"}
+  wait -n -p ended "$vmm" "$pasta" ${halt:+"$halt"} ${timer:+"$timer"}
   status=$?
   case ${ended:-} in
     "$vmm") break ;;
     "$pasta")
-      # Without a network pasta ends at once: it is tried again, and said once.
-      if ((SECONDS - began < 2)); then
+      if [[ $waiting == yes ]]; then
+        connect
+      elif ((SECONDS - began < 2)); then
+        # Without a network pasta ends at once: it is tried again, and said once.
         [[ $trouble == yes ]] || echo 'mvm: pasta does not start; the machine has no network until it does'
-        trouble=yes
-        sleep 3 &
-        wait $!
+        waiting=yes trouble=yes
+        child sleep 3 &
+        pasta=$!
       else
         echo "mvm: pasta ended ($status) and is started again"
         trouble=no
+        connect
       fi
-      connect
+      ;;
+    "$timer")
+      timer=''
+      kill -KILL "$vmm" 2>/dev/null
       ;;
     "$halt")
       halt=''
@@ -86,7 +92,9 @@ if [[ ${ended:-} != "$vmm" ]]; then
   wait "$vmm"
   status=$?
 fi
-kill ${pasta:+"$pasta"} ${killer:+"$killer"} ${halt:+"$halt"} ${tail:+"$tail"} 2>/dev/null
+kill ${pasta:+"$pasta"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} 2>/dev/null
+# Nothing of the cell is left when run/cell goes.
+wait
 if [[ -z $reason ]]; then
   if grep -a -q -m 1 'Kernel panic' console.log 2>/dev/null; then
     reason='kernel panic'

@@ -1,0 +1,43 @@
+//! What both test suites need of the machine they run on.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, dead_code, reason = "tests")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Said even where the test runner captures what tests print.
+pub(crate) fn skipped(why: &str) {
+    let line = format!("\nSKIPPED: {why}\n");
+    if let Ok(mut tty) = fs_err::OpenOptions::new().append(true).open("/dev/stderr") {
+        tty.write_all(line.as_bytes()).unwrap_or_default();
+    }
+}
+
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+/// Installs the packages of `programs` that are missing: as root, in the suite that may (feature `e2e`).
+pub(crate) fn install(programs: &[(&str, &str)]) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let missing: Vec<_> =
+        programs.iter().filter(|(program, _)| which(program).is_none()).map(|(_, package)| *package).collect();
+    if missing.is_empty() || !cfg!(feature = "e2e") || !is_root() || !Path::new("/usr/bin/apt-get").exists() {
+        return;
+    }
+    let packages = missing.join(" ");
+    let line = format!(
+        "apt-get -o DPkg::Lock::Timeout=120 -q update && \
+         DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -q install -y --no-install-recommends {packages}"
+    );
+    let output = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
+}
