@@ -7,8 +7,26 @@ use crate::{bootstrap::Task, vmm};
 
 /// Every program that a look asks for.
 pub const TOOLS: &[&str] = &[
-    "ip", "nft", "pasta", "unshare", "nsenter", "setpriv", "flock", "ssh", "ssh-keygen", "mke2fs", "e2fsck",
-    "resize2fs", "curl", "mmdebstrap", "mksquashfs", "newuidmap", "xz", "lz4", "zstd", "sudo",
+    "ip",
+    "nft",
+    "pasta",
+    "unshare",
+    "nsenter",
+    "setpriv",
+    "flock",
+    "ssh",
+    "ssh-keygen",
+    "mke2fs",
+    "e2fsck",
+    "resize2fs",
+    "curl",
+    "mmdebstrap",
+    "mksquashfs",
+    "newuidmap",
+    "xz",
+    "lz4",
+    "zstd",
+    "sudo",
 ];
 
 /// A program, the Debian package that brings it, and what it is for.
@@ -19,7 +37,11 @@ struct Need {
 }
 
 const fn need(tool: &'static str, package: &'static str, purpose: &'static str) -> Need {
-    Need { tool, package, purpose }
+    Need {
+        tool,
+        package,
+        purpose,
+    }
 }
 
 const NEEDS: &[Need] = &[
@@ -68,7 +90,11 @@ pub fn checks(host: &HostFacts) -> Vec<Check> {
             needed: true,
             found: path.cloned().unwrap_or_default(),
             purpose: need.purpose.to_owned(),
-            remedy: if path.is_some() { String::new() } else { install(need.package) },
+            remedy: if path.is_some() {
+                String::new()
+            } else {
+                install(need.package)
+            },
         }
     }));
     checks
@@ -94,14 +120,20 @@ pub fn tasks(host: &HostFacts) -> Vec<Task> {
     }
     let mut tasks = Vec::new();
     if !packages.is_empty() {
-        tasks.push(Task::Packages { packages, suite: None });
+        tasks.push(Task::Packages {
+            packages,
+            suite: None,
+        });
     }
     if host.tun != Device::Usable {
         tasks.push(Task::OpenTun);
     }
     if let Some(probed) = probed {
         if !probed.has_subids {
-            tasks.push(Task::Subids { user: host.user.clone(), first: probed.next_subid });
+            tasks.push(Task::Subids {
+                user: host.user.clone(),
+                first: probed.next_subid,
+            });
         }
         if probed.user_namespaces == UserNamespaces::AppArmor {
             tasks.push(Task::AllowUserNamespaces);
@@ -115,7 +147,11 @@ fn install(package: &str) -> String {
 }
 
 fn qemu_package(host: &HostFacts) -> &'static str {
-    if host.arch == "aarch64" { "qemu-system-arm" } else { "qemu-system-x86" }
+    if host.arch == "aarch64" {
+        "qemu-system-arm"
+    } else {
+        "qemu-system-x86"
+    }
 }
 
 fn kvm(host: &HostFacts) -> Check {
@@ -130,25 +166,39 @@ fn kvm(host: &HostFacts) -> Check {
 }
 
 fn firecracker(host: &HostFacts) -> Check {
-    let found = host.firecracker.as_ref().map(|program| format!("{} {}", program.version, program.path));
+    let found = host
+        .firecracker
+        .as_ref()
+        .map(|program| format!("{} {}", program.version, program.path));
     Check {
         name: "firecracker".to_owned(),
         ok: found.is_some(),
         needed: false,
         purpose: "the VMM where there is KVM; QEMU is taken without it".to_owned(),
-        remedy: if found.is_some() { String::new() } else { "put a `firecracker` of its release page on PATH".to_owned() },
+        remedy: if found.is_some() {
+            String::new()
+        } else {
+            "put a `firecracker` of its release page on PATH".to_owned()
+        },
         found: found.unwrap_or_default(),
     }
 }
 
 fn qemu(host: &HostFacts) -> Check {
-    let found = host.qemu.as_ref().map(|program| format!("{} {}", program.version, program.path));
+    let found = host
+        .qemu
+        .as_ref()
+        .map(|program| format!("{} {}", program.version, program.path));
     Check {
         name: format!("qemu-system-{}", host.arch),
         ok: found.is_some(),
         needed: true,
         purpose: "the VMM where Firecracker cannot run".to_owned(),
-        remedy: if found.is_some() { String::new() } else { install(qemu_package(host)) },
+        remedy: if found.is_some() {
+            String::new()
+        } else {
+            install(qemu_package(host))
+        },
         found: found.unwrap_or_default(),
     }
 }
@@ -170,7 +220,9 @@ fn tun(host: &HostFacts) -> Check {
 }
 
 fn namespaces(host: &HostFacts) -> Vec<Check> {
-    let Some(probed) = &host.probed else { return Vec::new() };
+    let Some(probed) = &host.probed else {
+        return Vec::new();
+    };
     let (found, remedy) = match probed.user_namespaces {
         UserNamespaces::Allowed => ("allowed", String::new()),
         UserNamespaces::AppArmor => ("restricted by AppArmor", Task::AllowUserNamespaces.shown()),
@@ -181,8 +233,15 @@ fn namespaces(host: &HostFacts) -> Vec<Check> {
                 .to_owned(),
         ),
     };
-    let subids = Task::Subids { user: host.user.clone(), first: probed.next_subid };
-    let keyring = if probed.has_debian_keyring { String::new() } else { install("debian-archive-keyring") };
+    let subids = Task::Subids {
+        user: host.user.clone(),
+        first: probed.next_subid,
+    };
+    let keyring = if probed.has_debian_keyring {
+        String::new()
+    } else {
+        install("debian-archive-keyring")
+    };
     vec![
         Check {
             name: "user namespaces".to_owned(),
@@ -196,9 +255,18 @@ fn namespaces(host: &HostFacts) -> Vec<Check> {
             name: "subordinate ids".to_owned(),
             ok: probed.has_subids,
             needed: true,
-            found: if probed.has_subids { "present" } else { "none for this user" }.to_owned(),
+            found: if probed.has_subids {
+                "present"
+            } else {
+                "none for this user"
+            }
+            .to_owned(),
             purpose: "builds an image without root".to_owned(),
-            remedy: if probed.has_subids { String::new() } else { subids.shown() },
+            remedy: if probed.has_subids {
+                String::new()
+            } else {
+                subids.shown()
+            },
         },
         Check {
             name: "Debian's keys".to_owned(),
@@ -223,7 +291,10 @@ mod tests {
             user: "dev".into(),
             tun: Device::Usable,
             tools: TOOLS.iter().map(tool).collect(),
-            qemu: Some(Program { path: "/usr/bin/qemu-system-x86_64".into(), version: "7.2".into() }),
+            qemu: Some(Program {
+                path: "/usr/bin/qemu-system-x86_64".into(),
+                version: "7.2".into(),
+            }),
             probed: Some(Probed {
                 has_subids: true,
                 has_debian_keyring: true,
@@ -247,14 +318,23 @@ mod tests {
             tun: Device::Denied,
             tools: [].into(),
             qemu: None,
-            probed: Some(Probed { user_namespaces: UserNamespaces::AppArmor, next_subid: 165_536, ..Probed::default() }),
+            probed: Some(Probed {
+                user_namespaces: UserNamespaces::AppArmor,
+                next_subid: 165_536,
+                ..Probed::default()
+            }),
             ..ready()
         };
         let failing: Vec<_> = checks(&bare).into_iter().filter(|check| check.needed).collect();
-        assert!(failing.iter().all(|check| !check.ok && !check.remedy.is_empty()), "{failing:?}");
+        assert!(
+            failing.iter().all(|check| !check.ok && !check.remedy.is_empty()),
+            "{failing:?}"
+        );
         let tasks = tasks(&bare);
         assert_eq!(tasks.len(), 4);
-        let Task::Packages { packages, .. } = &tasks[0] else { panic!("{tasks:?}") };
+        let Task::Packages { packages, .. } = &tasks[0] else {
+            panic!("{tasks:?}")
+        };
         assert!(packages.contains(&"qemu-system-x86".to_owned()) && packages.contains(&"passt".to_owned()));
         assert_eq!(packages.iter().filter(|name| *name == "util-linux").count(), 1);
     }

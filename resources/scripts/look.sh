@@ -65,12 +65,12 @@ read -r blocks size <<<"$(stat -f -c '%a %S' "$dir")"
 answer FREE_BYTES $((blocks * size))
 
 # KVM is usable when it opens *and* (on x86) the CPU shows vmx or svm: elsewhere a vCPU may run, but no guest boots.
-flags='' mhz=''
+flags='' bogomips=''
 if [[ $arch == x86_64 ]]; then
   while IFS=: read -r key value; do
     case $key in
-      cpu\ MHz*) mhz=${value# } ;;
-      flags*) flags=" $value " && break ;;
+      flags*) flags=" $value " ;;
+      bogomips*) bogomips=${value# } && break ;;
     esac
   done </proc/cpuinfo
 fi
@@ -79,9 +79,10 @@ if [[ $OPENS == usable && $arch == x86_64 && ! $flags =~ \ (vmx|svm)\  ]]; then
   OPENS=no-cpu-support
 fi
 answer KVM "$OPENS"
-# In a VM the kernel shows the TSC's frequency here; on bare metal it shows the current clock.
-if [[ $flags == *' hypervisor '* && $mhz =~ ^([0-9]+)\.([0-9]{3})$ ]]; then
-  answer TSC_KHZ "${BASH_REMATCH[1]}${BASH_REMATCH[2]}"
+# The kernel derives its delay loop from the TSC: two turns a tick, so this tells the frequency, to 5 kHz. ("cpu MHz"
+# is the clock of the moment.)
+if [[ $bogomips =~ ^([0-9]{3,5})\.([0-9]{2})$ ]]; then
+  answer TSC_KHZ $((BASH_REMATCH[1] * 500 + 10#${BASH_REMATCH[2]} * 5))
 fi
 opens /dev/net/tun
 answer TUN "$OPENS"

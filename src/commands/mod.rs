@@ -32,7 +32,9 @@ impl Context<'_> {
     /// Runs a script, its progress shown.
     pub fn run<T>(&mut self, script: &Script<T>) -> Result<T> {
         let Self { linux, ui, .. } = self;
-        script.run(&**linux, &mut |event| ui.event(event)).map_err(with_remedy)
+        script
+            .run(&**linux, &mut |event| ui.event(event))
+            .map_err(with_remedy)
     }
 
     pub fn look(&mut self, scope: Scope<'_>) -> Result<Observed> {
@@ -68,12 +70,17 @@ fn linux_side(host: Host) -> Result<Box<dyn Linux>> {
 
 /// What Ctrl-C says: the scripts are in the foreground group and end by themselves.
 pub fn on_interrupt() {
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]) else { return };
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]) else {
+        return;
+    };
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
             let mut ui = Ui::new(crate::ui::Verbosity::Normal);
             ui.say("\ninterrupted: nothing is lost, `mvm dev` goes on from here; what runs is shown by `mvm status`");
-            #[expect(clippy::exit, reason = "the other threads wait for processes that were interrupted as well")]
+            #[expect(
+                clippy::exit,
+                reason = "the other threads wait for processes that were interrupted as well"
+            )]
             std::process::exit(130);
         }
     });
@@ -82,7 +89,9 @@ pub fn on_interrupt() {
 /// Failures that scripts know by name get their next step here.
 fn with_remedy(error: crate::shell::ScriptError) -> Error {
     let hint = match error.named() {
-        Some("download") => "check the network, or name a mirror in MVM_MIRROR_DEBIAN; the next run goes on from here",
+        Some("download") => {
+            "check the network, or name a mirror in MVM_MIRROR_DEBIAN; the next run goes on from here"
+        }
         Some("no-space") => "make room on that disk, or name a folder on another one in MVM_HOME",
         Some("apt-conflict") => {
             "install the packages by hand, all from one suite (`apt-get install -t SUITE …`), then run this again"

@@ -6,7 +6,9 @@ use super::Context;
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
-use crate::microvm::{self, Goal, ImageName, MachineName, Observed, Scope, Spec, Started, Step, Wanted, plan};
+use crate::microvm::{
+    self, Goal, ImageName, MachineName, Observed, Scope, Spec, Started, Step, Wanted, plan,
+};
 use crate::ui::Ui;
 use crate::vmm::Vmm;
 
@@ -22,7 +24,10 @@ pub(super) struct Reached {
 /// Does what is needed for `wanted`. `None` where there is nothing to enter: after a setup, or a dry run.
 pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Reached>> {
     for _ in 0..ROUNDS {
-        let observed = context.look(Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start })?;
+        let observed = context.look(Scope {
+            machine: Some(wanted.name),
+            probe: wanted.goal != Goal::Start,
+        })?;
         let steps = plan(&observed, wanted)?;
         if context.settings.dry_run {
             return dry_run(context, &steps);
@@ -47,12 +52,16 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
             break;
         }
     }
-    Err(Error::failure("the Linux side does not stay as it was set up").hint("run `mvm doctor` to see what is missing"))
+    Err(Error::failure("the Linux side does not stay as it was set up")
+        .hint("run `mvm doctor` to see what is missing"))
 }
 
 fn running(observed: &Observed, name: &MachineName) -> Option<Reached> {
     let pid = observed.machine(name)?.state.running()?.pid;
-    Some(Reached { home: observed.host.home.clone(), pid })
+    Some(Reached {
+        home: observed.host.home.clone(),
+        pid,
+    })
 }
 
 fn dry_run(context: &mut Context<'_>, steps: &[Step]) -> Result<Option<Reached>> {
@@ -65,12 +74,19 @@ fn dry_run(context: &mut Context<'_>, steps: &[Step]) -> Result<Option<Reached>>
     Ok(None)
 }
 
-fn act(context: &mut Context<'_>, observed: &Observed, wanted: &Wanted<'_>, step: Step) -> Result<Option<Reached>> {
+fn act(
+    context: &mut Context<'_>,
+    observed: &Observed,
+    wanted: &Wanted<'_>,
+    step: Step,
+) -> Result<Option<Reached>> {
     match step {
         Step::Admin(tasks) => admin(context, observed, tasks)?,
         Step::BuildImage(name) => build(context, name)?,
         Step::End { name, why } => {
-            context.ui.warn(format!("`{name}`: {why}; it is ended and started again"));
+            context
+                .ui
+                .warn(format!("`{name}`: {why}; it is ended and started again"));
             let stopped = context.run(&microvm::stop(&name, &observed.host.home, 0))?;
             show_console(context, &stopped.console);
         }
@@ -80,7 +96,10 @@ fn act(context: &mut Context<'_>, observed: &Observed, wanted: &Wanted<'_>, step
         }
         Step::Start { spec, vmm, changed } => {
             let pid = start(context, observed, wanted, spec, &vmm, &changed)?;
-            return Ok(Some(Reached { home: observed.host.home.clone(), pid }));
+            return Ok(Some(Reached {
+                home: observed.host.home.clone(),
+                pid,
+            }));
         }
     }
     Ok(None)
@@ -92,15 +111,23 @@ fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -
         && tasks.iter().any(|task| matches!(task, Task::Packages { .. }))
     {
         let what: Vec<_> = tasks.iter().map(Task::describe).collect();
-        return Err(Error::needs_admin(format!("this is no Debian or Ubuntu: mvm cannot {}", what.join("; ")))
-            .hint("install what `mvm doctor` lists with your own package manager, then run this again"));
+        return Err(Error::needs_admin(format!(
+            "this is no Debian or Ubuntu: mvm cannot {}",
+            what.join("; ")
+        ))
+        .hint("install what `mvm doctor` lists with your own package manager, then run this again"));
     }
     for task in &mut tasks {
         if let Task::Packages { packages, suite } = task {
             *suite = context.run(&bootstrap::choose_suite(packages))?;
         }
     }
-    let commands = || tasks.iter().map(|task| format!("\n    {}", task.shown())).collect::<String>();
+    let commands = || {
+        tasks
+            .iter()
+            .map(|task| format!("\n    {}", task.shown()))
+            .collect::<String>()
+    };
     if !context.linux.is_root() {
         context.ui.say("To be done once, as root:");
         for task in &tasks {
@@ -108,8 +135,10 @@ fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -
         }
         let may = context.settings.yes || (Ui::can_ask() && context.ui.ask("Do it now, with sudo?", true)?);
         if !may || !context.linux.sudo(Ui::can_ask())? {
-            return Err(Error::needs_admin("administrator's rights are needed, and mvm may not take them here")
-                .hint(format!("run this, then the same command again:{}", commands())));
+            return Err(Error::needs_admin(
+                "administrator's rights are needed, and mvm may not take them here",
+            )
+            .hint(format!("run this, then the same command again:{}", commands())));
         }
     }
     context.run(&bootstrap::admin(&tasks))
@@ -133,17 +162,35 @@ fn start(
     for line in changed {
         context.ui.say(format!("`{name}` from now on: {line}"));
     }
-    let keys = match observed.machine(wanted.name).and_then(|machine| machine.keys.clone()) {
+    let keys = match observed
+        .machine(wanted.name)
+        .and_then(|machine| machine.keys.clone())
+    {
         Some(keys) => keys,
-        None => context.look(Scope { machine: Some(name), probe: false })?.machine(name).and_then(|m| m.keys.clone()).ok_or_else(
-            || {
-                Error::failure(format!("the machine `{name}` has lost its keys ({}/machines/{name}/keys)", observed.host.home))
-                    .hint(format!("put them back, or remove the machine and its disk with `mvm destroy {name}`"))
-            },
-        )?,
+        None => context
+            .look(Scope {
+                machine: Some(name),
+                probe: false,
+            })?
+            .machine(name)
+            .and_then(|m| m.keys.clone())
+            .ok_or_else(|| {
+                Error::failure(format!(
+                    "the machine `{name}` has lost its keys ({}/machines/{name}/keys)",
+                    observed.host.home
+                ))
+                .hint(format!(
+                    "put them back, or remove the machine and its disk with `mvm destroy {name}`"
+                ))
+            })?,
     };
     context.ui.say(&vmm.why);
-    let launch = vmm.launch(&spec, &observed.host, &format!("../../images/{}", spec.image_id), now());
+    let launch = vmm.launch(
+        &spec,
+        &observed.host,
+        &format!("../../images/{}", spec.image_id),
+        now(),
+    );
     match context.run(&microvm::start(&spec, vmm, &launch, &keys)?)? {
         Started::Ready { pid, .. } => Ok(pid),
         Started::Failed(trouble) => {
@@ -185,5 +232,7 @@ fn show_console(context: &mut Context<'_>, lines: &[String]) {
 
 /// Unix seconds.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

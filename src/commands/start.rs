@@ -25,7 +25,7 @@ pub struct Start {
 /// What a machine is to have; remembered from one start to the next.
 #[derive(Debug, clap::Args)]
 pub struct MachineArgs {
-    /// Virtual CPUs, 1 to 32 [default for a new machine: 2]
+    /// Virtual CPUs, 1 to 32 [default for a new machine: 2; in software emulation 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     cpus: Option<u8>,
     /// Memory, such as 512M or 2G; at least 128M [default for a new machine: 1G]
@@ -44,14 +44,31 @@ pub struct MachineArgs {
 
 impl MachineArgs {
     pub fn changes(&self) -> Changes {
-        let Self { cpus, memory, disk, vmm, image } = *self;
-        Changes { image, cpus, memory, disk, vmm }
+        let Self {
+            cpus,
+            memory,
+            disk,
+            vmm,
+            image,
+        } = *self;
+        Changes {
+            image,
+            cpus,
+            memory,
+            disk,
+            vmm,
+        }
     }
 }
 
 pub fn run(context: &mut Context<'_>, args: &Start) -> Result<ExitCode> {
     let defaults = context.settings.machine.clone();
-    let wanted = Wanted { goal: Goal::Start, name: &args.name, changes: args.machine.changes(), defaults: &defaults };
+    let wanted = Wanted {
+        goal: Goal::Start,
+        name: &args.name,
+        changes: args.machine.changes(),
+        defaults: &defaults,
+    };
     match reach(context, &wanted)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.detach && Ui::is_interactive() => {
@@ -66,5 +83,7 @@ pub fn run(context: &mut Context<'_>, args: &Start) -> Result<ExitCode> {
 
 /// For those who have no terminal to enter it with.
 pub fn say_running(context: &mut Context<'_>, name: &MachineName) {
-    context.ui.say(format!("The machine `{name}` runs. Enter it with `mvm ssh {name}`; end it with `mvm stop {name}`."));
+    context.ui.say(format!(
+        "The machine `{name}` runs. Enter it with `mvm ssh {name}`; end it with `mvm stop {name}`."
+    ));
 }

@@ -20,9 +20,13 @@ pub struct Stop {
 
 pub fn run(context: &mut Context<'_>, args: &Stop) -> Result<ExitCode> {
     let name = &args.name;
-    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    let observed = context.look(Scope {
+        machine: Some(name),
+        probe: false,
+    })?;
     if observed.machine(name).is_none() {
-        return Err(Error::failure(format!("there is no machine `{name}`")).hint("`mvm status` lists those there are"));
+        return Err(Error::failure(format!("there is no machine `{name}`"))
+            .hint("`mvm status` lists those there are"));
     }
     if context.settings.dry_run {
         context.ui.data(format!("stop the machine {name}"));

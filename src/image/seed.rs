@@ -23,8 +23,12 @@ pub struct Keys {
 pub fn archive(host_name: &str, keys: &Keys) -> std::io::Result<Vec<u8>> {
     // The image's archive has no folder of this name.
     let mut bytes = Vec::new();
-    entry(&mut bytes, "seed", ModeFileType::Directory, 0o700, b"")?;
-    let env = format!("HOSTNAME='{host_name}'\nDNS='{}'\nMTU='{}'\n", network::DNS, network::MTU);
+    entry(&mut bytes, "seed", ModeFileType::Directory, 0o711, b"")?;
+    let env = format!(
+        "HOSTNAME='{host_name}'\nDNS='{}'\nMTU='{}'\n",
+        network::DNS,
+        network::MTU
+    );
     let line = |text: &str| format!("{}\n", text.trim_end());
     for (name, mode, content) in [
         ("init", 0o755, INIT.to_owned()),
@@ -32,17 +36,27 @@ pub fn archive(host_name: &str, keys: &Keys) -> std::io::Result<Vec<u8>> {
         ("seed/sshd_config", 0o600, SSHD_CONFIG.to_owned()),
         ("seed/host_ed25519", 0o600, line(&keys.host)),
         ("seed/host_ed25519.pub", 0o644, line(&keys.host_public)),
-        ("seed/authorized_keys", 0o600, line(&keys.authorized)),
+        // sshd reads it as the user who logs in.
+        ("seed/authorized_keys", 0o644, line(&keys.authorized)),
     ] {
         entry(&mut bytes, name, ModeFileType::Regular, mode, content.as_bytes())?;
     }
     trailer(bytes)
 }
 
-fn entry(archive: &mut Vec<u8>, name: &str, kind: ModeFileType, mode: u32, content: &[u8]) -> std::io::Result<()> {
+fn entry(
+    archive: &mut Vec<u8>,
+    name: &str,
+    kind: ModeFileType,
+    mode: u32,
+    content: &[u8],
+) -> std::io::Result<()> {
     use std::io::Write;
     let size = u32::try_from(content.len()).map_err(std::io::Error::other)?;
-    let mut writer = Builder::new(name).mode(mode).set_mode_file_type(kind).write(&mut *archive, size);
+    let mut writer = Builder::new(name)
+        .mode(mode)
+        .set_mode_file_type(kind)
+        .write(&mut *archive, size);
     writer.write_all(content)?;
     writer.finish().map(|_| ())
 }
@@ -53,9 +67,17 @@ mod tests {
 
     #[test]
     fn holds_the_init_and_the_keys() {
-        let keys = Keys { host: "private".into(), host_public: "public".into(), authorized: "mine".into() };
+        let keys = Keys {
+            host: "private".into(),
+            host_public: "public".into(),
+            authorized: "mine".into(),
+        };
         let bytes = archive("web-1", &keys).unwrap();
-        assert_eq!(bytes.len() % 4, 0, "the kernel wants archives on four-byte boundaries");
+        assert_eq!(
+            bytes.len() % 4,
+            0,
+            "the kernel wants archives on four-byte boundaries"
+        );
         let mut names = Vec::new();
         let mut rest = &bytes[..];
         loop {
@@ -73,6 +95,9 @@ mod tests {
                 _ => {}
             }
         }
-        assert!(names.contains(&("init".to_owned(), 0o755)) && names.contains(&("seed/host_ed25519".to_owned(), 0o600)));
+        assert!(
+            names.contains(&("init".to_owned(), 0o755))
+                && names.contains(&("seed/host_ed25519".to_owned(), 0o600))
+        );
     }
 }

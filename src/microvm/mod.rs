@@ -7,7 +7,8 @@ pub mod ssh;
 mod steps;
 
 pub use observed::{
-    Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State, UserNamespaces, look,
+    Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
+    UserNamespaces, look,
 };
 pub use plan::{Changes, Goal, Step, Wanted, plan};
 pub use spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};

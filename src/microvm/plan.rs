@@ -1,6 +1,6 @@
 //! Decides what to do: a pure function from what is there and what is wanted to a list of steps.
 
-use super::observed::{ImageState, Machine, Observed, State};
+use super::observed::{ImageState, Kvm, Machine, Observed, State};
 use super::spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};
 use crate::bootstrap::Task;
 use crate::config::{self, MachineDefaults};
@@ -45,10 +45,17 @@ pub enum Step {
     Admin(Vec<Task>),
     BuildImage(ImageName),
     /// Ends a machine that runs but does not answer.
-    End { name: MachineName, why: String },
+    End {
+        name: MachineName,
+        why: String,
+    },
     /// The image's id is filled in once it is there.
     Create(Spec),
-    Start { spec: Spec, vmm: Vmm, changed: Vec<String> },
+    Start {
+        spec: Spec,
+        vmm: Vmm,
+        changed: Vec<String>,
+    },
 }
 
 impl Step {
@@ -62,8 +69,17 @@ impl Step {
             Self::BuildImage(name) => format!("build the image {name}"),
             Self::End { name, why } => format!("end the machine {name}: {why}"),
             Self::Create(spec) => {
-                let Spec { name, image, cpus, memory_mib, disk_bytes, .. } = spec;
-                format!("create the machine {name}: {image}, cpus {cpus}, memory {memory_mib}, disk {disk_bytes}")
+                let Spec {
+                    name,
+                    image,
+                    cpus,
+                    memory_mib,
+                    disk_bytes,
+                    ..
+                } = spec;
+                format!(
+                    "create the machine {name}: {image}, cpus {cpus}, memory {memory_mib}, disk {disk_bytes}"
+                )
             }
             Self::Start { spec, vmm, .. } => format!("start the machine {}: {}", spec.name, vmm.why),
         }
@@ -78,7 +94,9 @@ impl Step {
 /// The steps from what is there to what is wanted; none when it is so already.
 pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     // Setup is about no machine.
-    let machine = observed.machine(wanted.name).filter(|_| wanted.goal != Goal::Setup);
+    let machine = observed
+        .machine(wanted.name)
+        .filter(|_| wanted.goal != Goal::Setup);
     let mut steps = Vec::new();
     if let Some(machine) = machine
         && machine.state.running().is_some()
@@ -87,13 +105,22 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         match &machine.state {
             State::Stuck(_) if wanted.goal == Goal::Dev => {
                 let why = "it runs, but does not answer on its SSH port".to_owned();
-                steps.push(Step::End { name: wanted.name.clone(), why });
+                steps.push(Step::End {
+                    name: wanted.name.clone(),
+                    why,
+                });
             }
             // Someone else's start, or one that was cut off: the start script waits with it.
             State::Booting(_) => {}
             State::Stuck(_) => {
-                return Err(Error::failure(format!("the machine `{}` runs, but does not answer", wanted.name))
-                    .hint(format!("`mvm dev {0}` restarts it; `mvm stop {0}` ends it", wanted.name)));
+                return Err(Error::failure(format!(
+                    "the machine `{}` runs, but does not answer",
+                    wanted.name
+                ))
+                .hint(format!(
+                    "`mvm dev {0}` restarts it; `mvm stop {0}` ends it",
+                    wanted.name
+                )));
             }
             _ => return Ok(Vec::new()),
         }
@@ -132,7 +159,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     let (spec, changed) = match existing {
         Some(spec) => changed(spec, &wanted.changes)?,
         None => {
-            let spec = new_spec(wanted, asked, image_id);
+            let spec = new_spec(wanted, observed.host.kvm, asked, image_id);
             check_space(observed, 64 << 20, "a new machine")?;
             (spec, Vec::new())
         }
@@ -149,17 +176,31 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn new_spec(wanted: &Wanted<'_>, image: ImageName, image_id: String) -> Spec {
-    let Changes { cpus, memory, disk, vmm, .. } = wanted.changes;
+fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -> Spec {
+    let Changes {
+        cpus,
+        memory,
+        disk,
+        vmm,
+        ..
+    } = wanted.changes;
     let defaults = wanted.defaults;
     Spec {
         version: Spec::VERSION,
         name: wanted.name.clone(),
         image,
         image_id,
-        cpus: cpus.or(defaults.cpus).unwrap_or(config::DEFAULT_CPUS),
-        memory_mib: memory.or(defaults.memory).unwrap_or(Memory::from_mib(config::DEFAULT_MEMORY_MIB)),
-        disk_bytes: disk.or(defaults.disk).unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
+        cpus: cpus.or(defaults.cpus).unwrap_or(match kvm {
+            Kvm::Usable => config::DEFAULT_CPUS,
+            // A second emulated one makes the boot slower.
+            _ => 1,
+        }),
+        memory_mib: memory
+            .or(defaults.memory)
+            .unwrap_or(Memory::from_mib(config::DEFAULT_MEMORY_MIB)),
+        disk_bytes: disk
+            .or(defaults.disk)
+            .unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
         vmm: vmm.or(defaults.vmm).unwrap_or_default(),
         created: 0,
     }
@@ -173,10 +214,22 @@ fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
             lines.push(format!("{what}: {has} → {asked}"));
         }
     };
-    compare("image", spec.image.to_string(), changes.image.map(|v| v.to_string()));
+    compare(
+        "image",
+        spec.image.to_string(),
+        changes.image.map(|v| v.to_string()),
+    );
     compare("cpus", spec.cpus.to_string(), changes.cpus.map(|v| v.to_string()));
-    compare("memory", spec.memory_mib.to_string(), changes.memory.map(|v| v.to_string()));
-    compare("disk", spec.disk_bytes.to_string(), changes.disk.map(|v| v.to_string()));
+    compare(
+        "memory",
+        spec.memory_mib.to_string(),
+        changes.memory.map(|v| v.to_string()),
+    );
+    compare(
+        "disk",
+        spec.disk_bytes.to_string(),
+        changes.disk.map(|v| v.to_string()),
+    );
     compare("vmm", spec.vmm.to_string(), changes.vmm.map(|v| v.to_string()));
     lines
 }
@@ -199,10 +252,17 @@ fn refuse_impossible(spec: &Spec, changes: &Changes) -> Result<()> {
             "the disk of `{name}` has {}; it can grow, but not shrink to {disk}",
             spec.disk_bytes
         ))
-        .hint(format!("give `--disk` at least {}, or make another machine: `mvm dev OTHER --disk {disk}`", spec.disk_bytes)));
+        .hint(format!(
+            "give `--disk` at least {}, or make another machine: `mvm dev OTHER --disk {disk}`",
+            spec.disk_bytes
+        )));
     }
     if let Some(image) = changes.image.filter(|image| *image != spec.image) {
-        return Err(Error::failure(format!("the machine `{name}` was made from {}, not {image}", spec.image)).hint(format!(
+        return Err(Error::failure(format!(
+            "the machine `{name}` was made from {}, not {image}",
+            spec.image
+        ))
+        .hint(format!(
             "make another machine: `mvm dev OTHER --image {image}`; or a new one of that name: \
              `mvm destroy {name}`, then `mvm dev {name} --image {image}`"
         )));
@@ -218,7 +278,11 @@ fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -
         return Ok(());
     }
     let flags = flags(&wanted.changes);
-    let command = if wanted.goal == Goal::Start { "start" } else { "dev" };
+    let command = if wanted.goal == Goal::Start {
+        "start"
+    } else {
+        "dev"
+    };
     let name = wanted.name;
     Err(Error::failure(format!("the machine `{name}` runs with other values: {}", lines.join(", "))).hint(format!(
         "to apply them: `mvm stop {name} && mvm {command} {name}{flags}`; to enter it as it is, leave them out"
@@ -233,7 +297,13 @@ fn flags(changes: &Changes) -> String {
         }
     };
     // Sizes as they are typed: no blank.
-    let size = |bytes: u64| if bytes.is_multiple_of(1 << 30) { format!("{}G", bytes >> 30) } else { format!("{}M", bytes >> 20) };
+    let size = |bytes: u64| {
+        if bytes.is_multiple_of(1 << 30) {
+            format!("{}G", bytes >> 30)
+        } else {
+            format!("{}M", bytes >> 20)
+        }
+    };
     add("cpus", changes.cpus.map(|v| v.to_string()));
     add("memory", changes.memory.map(|v| size(v.bytes())));
     add("disk", changes.disk.map(|v| size(v.bytes())));
@@ -244,8 +314,9 @@ fn flags(changes: &Changes) -> String {
 fn readable_spec(machine: &Machine) -> Result<&Spec> {
     machine.spec.as_ref().map_err(|why| {
         let name = &machine.name;
-        Error::failure(format!("the machine `{name}` is broken: {why}"))
-            .hint(format!("mend the file, or remove the machine and its disk with `mvm destroy {name}`"))
+        Error::failure(format!("the machine `{name}` is broken: {why}")).hint(format!(
+            "mend the file, or remove the machine and its disk with `mvm destroy {name}`"
+        ))
     })
 }
 
@@ -255,7 +326,12 @@ fn check_image_of(observed: &Observed, spec: &Spec) -> Result<()> {
         Some(ImageState::Broken(_, why)) => why.as_str(),
         None => "it is gone",
     };
-    let Spec { name, image, image_id, .. } = spec;
+    let Spec {
+        name,
+        image,
+        image_id,
+        ..
+    } = spec;
     Err(Error::failure(format!(
         "the image that `{name}` was made from ({image}, {}/images/{image_id}) cannot be used: {why}",
         observed.host.home
@@ -296,8 +372,11 @@ fn check_against_host(observed: &Observed, spec: &Spec) -> Result<()> {
 
 fn not_set_up(tasks: &[Task]) -> Error {
     let what: Vec<_> = tasks.iter().map(Task::describe).collect();
-    Error::failure(format!("this host is not set up: it remains to {}", what.join("; ")))
-        .hint("run `mvm setup`, or `mvm dev`, which does everything")
+    Error::failure(format!(
+        "this host is not set up: it remains to {}",
+        what.join("; ")
+    ))
+    .hint("run `mvm setup`, or `mvm dev`, which does everything")
 }
 
 #[cfg(test)]

@@ -51,8 +51,9 @@ impl Vmm {
     /// Takes the best VMM that the host can run, or the one asked for.
     pub fn choose(choice: VmmChoice, host: &HostFacts) -> Result<Self> {
         match choice {
-            VmmChoice::Firecracker => Self::firecracker(host)
-                .map_err(|why| Error::failure(format!("Firecracker cannot run here: {why}")).hint(firecracker_remedy(host))),
+            VmmChoice::Firecracker => Self::firecracker(host).map_err(|why| {
+                Error::failure(format!("Firecracker cannot run here: {why}")).hint(firecracker_remedy(host))
+            }),
             VmmChoice::Qemu => Self::qemu(host, "as asked for"),
             VmmChoice::Auto => match Self::firecracker(host) {
                 Ok(vmm) => Ok(vmm),
@@ -64,7 +65,8 @@ impl Vmm {
     fn firecracker(host: &HostFacts) -> std::result::Result<Self, String> {
         kvm_trouble(host.kvm).map_or(Ok(()), Err)?;
         let program = host.firecracker.as_ref().ok_or("no firecracker on PATH")?;
-        let supported = semver::VersionReq::parse(FIRECRACKER_SUPPORTED).map_err(|error| error.to_string())?;
+        let supported =
+            semver::VersionReq::parse(FIRECRACKER_SUPPORTED).map_err(|error| error.to_string())?;
         match semver::Version::parse(&program.version) {
             Ok(version) if supported.matches(&version) => Ok(Self {
                 kind: Kind::Firecracker,
@@ -72,7 +74,10 @@ impl Vmm {
                 accelerated: true,
                 why: format!("Firecracker {version} with KVM"),
             }),
-            _ => Err(format!("Firecracker {} is not supported (mvm needs {FIRECRACKER_SUPPORTED})", program.version)),
+            _ => Err(format!(
+                "Firecracker {} is not supported (mvm needs {FIRECRACKER_SUPPORTED})",
+                program.version
+            )),
         }
     }
 
@@ -81,8 +86,17 @@ impl Vmm {
             Error::failure(format!("`qemu-system-{}` is not installed", host.arch)).hint("run `mvm setup`")
         })?;
         let accelerated = host.kvm == Kvm::Usable;
-        let how = if accelerated { "with KVM" } else { "in software emulation" };
-        Ok(Self { kind: Kind::Qemu, why: format!("QEMU {} {how}: {why}", program.version), program, accelerated })
+        let how = if accelerated {
+            "with KVM"
+        } else {
+            "in software emulation"
+        };
+        Ok(Self {
+            kind: Kind::Qemu,
+            why: format!("QEMU {} {how}: {why}", program.version),
+            program,
+            accelerated,
+        })
     }
 
     /// What starts the machine `spec` from the image in `image`, a path as seen from the machine's folder.
@@ -110,16 +124,22 @@ pub fn kvm_remedy(host: &HostFacts) -> String {
     match host.kvm {
         Kvm::Usable => String::new(),
         Kvm::Denied => format!("run `sudo usermod -aG kvm {}` and log in again", host.user),
-        Kvm::Missing => "load the module (`sudo modprobe kvm_intel` or `kvm_amd`), or switch on virtualization \
+        Kvm::Missing => {
+            "load the module (`sudo modprobe kvm_intel` or `kvm_amd`), or switch on virtualization \
                          in the firmware or, in a VM, nested virtualization in its settings"
-            .to_owned(),
-        Kvm::NoCpuSupport => "switch on nested virtualization in the settings of the VM that this host is".to_owned(),
+                .to_owned()
+        }
+        Kvm::NoCpuSupport => {
+            "switch on nested virtualization in the settings of the VM that this host is".to_owned()
+        }
     }
 }
 
 fn firecracker_remedy(host: &HostFacts) -> String {
     match host.kvm {
-        Kvm::Usable => "put a `firecracker` of its release page on PATH, or leave out `--vmm` to use QEMU".to_owned(),
+        Kvm::Usable => {
+            "put a `firecracker` of its release page on PATH, or leave out `--vmm` to use QEMU".to_owned()
+        }
         _ => format!("{}; or leave out `--vmm` to use QEMU", kvm_remedy(host)),
     }
 }
@@ -134,14 +154,18 @@ enum Bus {
 /// What both VMMs put on the guest kernel's command line. `cryptomgr.notests` alone halves the kernel's boot
 /// (measured; docs/boot.md), and each line on the console costs an exit to the VMM.
 fn kernel_args(host: &HostFacts, bus: Bus, epoch: u64) -> Vec<String> {
-    let console = if host.arch == "aarch64" { "ttyAMA0" } else { "ttyS0" };
+    let console = if host.arch == "aarch64" {
+        "ttyAMA0"
+    } else {
+        "ttyS0"
+    };
     let bus = match bus {
         Bus::Mmio => "mmio",
         Bus::Pci => "pci",
     };
     [
         format!("console={console}"),
-        "quiet loglevel=1 cryptomgr.notests random.trust_cpu=on net.ifnames=0 panic=1".to_owned(),
+        "quiet loglevel=1 cryptomgr.notests random.trust_cpu=on net.ifnames=0 panic=-1".to_owned(),
         format!("systemd.show_status=false mvm.bus={bus} mvm.epoch={epoch}"),
     ]
     .into()
@@ -157,8 +181,14 @@ mod tests {
             user: "dev".into(),
             kvm,
             tsc_khz: Some(2_596_144),
-            firecracker: firecracker.map(|v| Program { path: "/bin/firecracker".into(), version: v.into() }),
-            qemu: Some(Program { path: "/usr/bin/qemu-system-x86_64".into(), version: "7.2.22".into() }),
+            firecracker: firecracker.map(|v| Program {
+                path: "/bin/firecracker".into(),
+                version: v.into(),
+            }),
+            qemu: Some(Program {
+                path: "/usr/bin/qemu-system-x86_64".into(),
+                version: "7.2.22".into(),
+            }),
             ..HostFacts::default()
         }
     }
@@ -166,8 +196,18 @@ mod tests {
     #[test]
     fn the_best_vmm_is_taken_and_the_reason_said() {
         for (kvm, firecracker, choice, expected) in [
-            (Kvm::Usable, Some("1.16.1"), VmmChoice::Auto, "Firecracker 1.16.1 with KVM"),
-            (Kvm::Usable, None, VmmChoice::Auto, "QEMU 7.2.22 with KVM: no firecracker on PATH"),
+            (
+                Kvm::Usable,
+                Some("1.16.1"),
+                VmmChoice::Auto,
+                "Firecracker 1.16.1 with KVM",
+            ),
+            (
+                Kvm::Usable,
+                None,
+                VmmChoice::Auto,
+                "QEMU 7.2.22 with KVM: no firecracker on PATH",
+            ),
             (
                 Kvm::Usable,
                 Some("1.4.0"),
@@ -180,18 +220,32 @@ mod tests {
                 VmmChoice::Auto,
                 "QEMU 7.2.22 in software emulation: /dev/kvm opens, but the CPU shows neither vmx nor svm",
             ),
-            (Kvm::Usable, Some("1.16.1"), VmmChoice::Qemu, "QEMU 7.2.22 with KVM: as asked for"),
+            (
+                Kvm::Usable,
+                Some("1.16.1"),
+                VmmChoice::Qemu,
+                "QEMU 7.2.22 with KVM: as asked for",
+            ),
         ] {
-            assert_eq!(Vmm::choose(choice, &host(kvm, firecracker)).unwrap().why, expected);
+            assert_eq!(
+                Vmm::choose(choice, &host(kvm, firecracker)).unwrap().why,
+                expected
+            );
         }
     }
 
     #[test]
     fn a_vmm_that_cannot_run_is_refused_with_the_remedy() {
         let error = Vmm::choose(VmmChoice::Firecracker, &host(Kvm::Denied, Some("1.16.1"))).unwrap_err();
-        assert!(error.source.to_string().contains("may not open /dev/kvm"), "{error:?}");
+        assert!(
+            error.source.to_string().contains("may not open /dev/kvm"),
+            "{error:?}"
+        );
         assert!(error.hints[0].contains("usermod -aG kvm dev"), "{error:?}");
-        let none = HostFacts { qemu: None, ..host(Kvm::Missing, None) };
+        let none = HostFacts {
+            qemu: None,
+            ..host(Kvm::Missing, None)
+        };
         assert!(Vmm::choose(VmmChoice::Auto, &none).unwrap_err().hints[0].contains("mvm setup"));
     }
 }

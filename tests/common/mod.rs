@@ -1,5 +1,11 @@
 //! What both test suites need of the machine they run on.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, dead_code, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    dead_code,
+    reason = "tests"
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,15 +27,21 @@ pub(crate) fn skipped(why: &str) {
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|path| path.is_file())
+    std::env::split_paths(&path)
+        .chain(system)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
 }
 
 /// Installs the packages of `programs` that are missing: as root, in the suite that may (feature `e2e`).
 pub(crate) fn install(programs: &[(&str, &str)]) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
-    let missing: Vec<_> =
-        programs.iter().filter(|(program, _)| which(program).is_none()).map(|(_, package)| *package).collect();
+    let missing: Vec<_> = programs
+        .iter()
+        .filter(|(program, _)| which(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() || !cfg!(feature = "e2e") || !is_root() || !Path::new("/usr/bin/apt-get").exists() {
         return;
     }
@@ -38,6 +50,14 @@ pub(crate) fn install(programs: &[(&str, &str)]) {
         "apt-get -o DPkg::Lock::Timeout=120 -q update && \
          DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -q install -y --no-install-recommends {packages}"
     );
-    let output = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("sh")
+        .args(["-c", &line])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{packages}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -11,10 +11,55 @@ use crate::common::{is_root, which};
 
 /// What a bare Debian has: the scripts may use these without `doctor` asking for them.
 const BASIC: &[&str] = &[
-    "bash", "basename", "cat", "chmod", "cp", "cut", "date", "dirname", "du", "env", "false", "flock", "grep", "head",
-    "id", "install", "ln", "ls", "mkdir", "mkfifo", "mktemp", "mv", "nproc", "nsenter", "od", "ps", "rm", "rmdir",
-    "sed", "setpriv", "setsid", "sh", "sha256sum", "sleep", "sort", "stat", "sync", "tail", "tar", "tee", "timeout",
-    "touch", "tr", "true", "truncate", "uname", "uniq", "unshare", "wc",
+    "bash",
+    "basename",
+    "cat",
+    "chmod",
+    "cp",
+    "cut",
+    "date",
+    "dirname",
+    "du",
+    "env",
+    "false",
+    "flock",
+    "grep",
+    "head",
+    "id",
+    "install",
+    "ln",
+    "ls",
+    "mkdir",
+    "mkfifo",
+    "mktemp",
+    "mv",
+    "nproc",
+    "nsenter",
+    "od",
+    "ps",
+    "rm",
+    "rmdir",
+    "sed",
+    "setpriv",
+    "setsid",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "sync",
+    "tail",
+    "tar",
+    "tee",
+    "timeout",
+    "touch",
+    "tr",
+    "true",
+    "truncate",
+    "uname",
+    "uniq",
+    "unshare",
+    "wc",
 ];
 
 pub(crate) struct TestHost {
@@ -24,7 +69,9 @@ pub(crate) struct TestHost {
 impl TestHost {
     /// A host without any of the programs that mvm installs.
     pub(crate) fn bare() -> Self {
-        let host = Self { root: tempfile::tempdir().unwrap() };
+        let host = Self {
+            root: tempfile::tempdir().unwrap(),
+        };
         for dir in ["bin", "home", "config"] {
             fs_err::create_dir(host.path(dir)).unwrap();
         }
@@ -46,12 +93,29 @@ impl TestHost {
     /// Puts the fakes of testing/fakes on PATH; they append what they are called with to the file `log`.
     pub(crate) fn fake(self, names: &[&str]) -> Self {
         for name in names {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("testing/fakes").join(name);
+            let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("testing/fakes")
+                .join(name);
             let to = self.path("bin").join(name);
             fs_err::copy(from, &to).unwrap();
             fs_err::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
         }
         self
+    }
+
+    /// Puts a fake in the place of each program that would change the host itself.
+    pub(crate) fn fake_administration(self) -> Self {
+        let host = self.fake(&["apt-get", "apt-cache", "sudo"]);
+        for name in ["usermod", "chmod", "mknod", "sysctl"] {
+            let to = host.path("bin").join(name);
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("testing/fakes/changes-the-host");
+            if to.exists() {
+                fs_err::remove_file(&to).unwrap();
+            }
+            fs_err::copy(from, &to).unwrap();
+            fs_err::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        host
     }
 
     /// What the fakes were called with.
@@ -78,7 +142,9 @@ impl TestHost {
     fn run(&self, args: &[&str], ordinary: bool) -> Seen {
         let mut command = if ordinary && is_root() {
             let mut command = Command::new(which("setpriv").expect("util-linux is there"));
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(self.binary());
+            command
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+                .arg(self.binary());
             command
         } else {
             Command::new(env!("CARGO_BIN_EXE_mvm"))
@@ -102,7 +168,13 @@ impl TestHost {
     fn binary(&self) -> PathBuf {
         let copy = self.path("mvm");
         if !copy.exists() {
-            fs_err::copy(env!("CARGO_BIN_EXE_mvm"), &copy).unwrap();
+            // By another process: a file that this one writes while another test forks is busy.
+            let status = Command::new("cp")
+                .arg(env!("CARGO_BIN_EXE_mvm"))
+                .arg(&copy)
+                .status()
+                .unwrap();
+            assert!(status.success());
         }
         copy
     }
@@ -118,7 +190,11 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn new(output: Output, root: &Path) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(root.to_str().unwrap(), "[HOST]");
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes)
+                .unwrap()
+                .replace(root.to_str().unwrap(), "[HOST]")
+        };
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: text(output.stdout),
@@ -129,6 +205,10 @@ impl Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "exit code {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
+        write!(
+            f,
+            "exit code {}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
     }
 }

@@ -24,7 +24,9 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn sources() -> String {
-    let texts = files(&root().join("src")).into_iter().map(|file| fs_err::read_to_string(file).unwrap());
+    let texts = files(&root().join("src"))
+        .into_iter()
+        .map(|file| fs_err::read_to_string(file).unwrap());
     texts.collect()
 }
 
@@ -32,9 +34,16 @@ fn sources() -> String {
 fn uses(source: &str) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for part in source.split("script!(\"").skip(1) {
-        let Some((name, rest)) = part.split_once('"') else { continue };
-        let libs = rest.trim_start().strip_prefix("with [").and_then(|rest| rest.split_once(']'));
-        let libs = libs.map_or(Vec::new(), |(list, _)| list.split('"').skip(1).step_by(2).map(str::to_owned).collect());
+        let Some((name, rest)) = part.split_once('"') else {
+            continue;
+        };
+        let libs = rest
+            .trim_start()
+            .strip_prefix("with [")
+            .and_then(|rest| rest.split_once(']'));
+        let libs = libs.map_or(Vec::new(), |(list, _)| {
+            list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+        });
         found.push((name.to_owned(), libs));
     }
     found
@@ -47,7 +56,8 @@ fn no_script_is_forgotten() {
     for file in files(&scripts) {
         let name = file.strip_prefix(&scripts).unwrap().with_extension("");
         let name = name.to_str().unwrap();
-        let used = sources.contains(&format!("\"{name}\"")) || sources.contains(&format!("resources/scripts/{name}.sh"));
+        let used = sources.contains(&format!("\"{name}\""))
+            || sources.contains(&format!("resources/scripts/{name}.sh"));
         assert!(used, "{name} is sent by nobody");
     }
 }
@@ -59,23 +69,34 @@ fn shellcheck_finds_nothing() {
     let Some(shellcheck) = which("shellcheck") else {
         return skipped("the scripts were not checked: shellcheck is not installed");
     };
-    let read = |name: &str| fs_err::read_to_string(root().join("resources/scripts").join(format!("{name}.sh"))).unwrap();
+    let read = |name: &str| {
+        fs_err::read_to_string(root().join("resources/scripts").join(format!("{name}.sh"))).unwrap()
+    };
     let mut texts: Vec<(String, String)> = Vec::new();
     for (name, libs) in uses(&sources()) {
         if !root().join(format!("resources/scripts/{name}.sh")).exists() {
             continue;
         }
-        let parts: Vec<String> =
-            std::iter::once(read("prelude")).chain(libs.iter().map(|lib| read(lib))).chain([read(&name)]).collect();
+        let parts: Vec<String> = std::iter::once(read("prelude"))
+            .chain(libs.iter().map(|lib| read(lib)))
+            .chain([read(&name)])
+            .collect();
         texts.push((name, format!("# shellcheck shell=bash\n{}", parts.concat())));
     }
     assert!(texts.len() >= 8, "the scripts were not found in the sources");
     for name in ["cell/cell", "cell/inside"] {
-        texts.push((name.to_owned(), format!("# shellcheck shell=bash\n{}", read(name))));
+        texts.push((
+            name.to_owned(),
+            format!("# shellcheck shell=bash\n{}", read(name)),
+        ));
     }
     let mut others: Vec<PathBuf> = vec![root().join("resources/guest/init"), root().join(".ci/run")];
     others.extend(files(&root().join("testing/fakes")));
-    others.extend(files(&root().join("benches")).into_iter().filter(|file| file.extension().is_some_and(|e| e == "sh")));
+    others.extend(
+        files(&root().join("benches"))
+            .into_iter()
+            .filter(|file| file.extension().is_some_and(|e| e == "sh")),
+    );
     for file in others {
         texts.push((file.display().to_string(), fs_err::read_to_string(&file).unwrap()));
     }

@@ -7,7 +7,11 @@ fn destroy_all_ends_and_removes_everything() {
     let host = any_host();
     // A home of its own, so that the image of the others stays.
     let home = host.home.with_file_name("mvm-to-remove");
-    let copy = format!("rm -rf '{0}' && mkdir -p '{0}' && cp -r '{1}/images' '{0}/'", home.display(), host.home.display());
+    let copy = format!(
+        "rm -rf '{0}' && mkdir -p '{0}' && cp -r '{1}/images' '{0}/'",
+        home.display(),
+        host.home.display()
+    );
     assert!(host.command("sh").args(["-c", &copy]).status().unwrap().success());
     let mvm = |args: &[&str]| {
         let output = host.mvm_command(args).env("MVM_HOME", &home).output().unwrap();

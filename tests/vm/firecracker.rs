@@ -26,11 +26,29 @@ fn with_firecracker(who: Who) -> Option<(Host, PathBuf)> {
 }
 
 fn the_whole_life_of_a_machine(who: Who) {
-    let Some((host, program)) = with_firecracker(who) else { return };
+    let Some((host, program)) = with_firecracker(who) else {
+        return;
+    };
     host.forget("fire");
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", program.parent().unwrap().display());
-    let mvm = |args: &[&str]| crate::host::Seen::new(args, host.mvm_command(args).env("PATH", &path).output().unwrap());
-    let seen = mvm(&["dev", "fire", "--vmm", "firecracker", "--memory", "512M", "--", "sh", "-c", "echo kept > /root/file; exit 42"]);
+    let path = format!(
+        "{}:/usr/local/bin:/usr/bin:/bin",
+        program.parent().unwrap().display()
+    );
+    let mvm = |args: &[&str]| {
+        crate::host::Seen::new(args, host.mvm_command(args).env("PATH", &path).output().unwrap())
+    };
+    let seen = mvm(&[
+        "dev",
+        "fire",
+        "--vmm",
+        "firecracker",
+        "--memory",
+        "512M",
+        "--",
+        "sh",
+        "-c",
+        "echo kept > /root/file; exit 42",
+    ]);
     assert_eq!(seen.code, 42, "{seen}");
     assert_eq!(host.status("fire")["vmm"], "firecracker");
     let seen = mvm(&["stop", "fire", "--timeout", "120"]);
@@ -39,7 +57,9 @@ fn the_whole_life_of_a_machine(who: Who) {
     assert_eq!(seen.stdout, "kept\n", "{seen}");
     // A guest's power-off leaves Firecracker running; mvm ends it.
     assert_ne!(mvm(&["ssh", "fire", "--", "systemctl", "poweroff"]).code, 2);
-    wait_until("the end of Firecracker", || host.status("fire")["state"] == "stopped");
+    wait_until("the end of Firecracker", || {
+        host.status("fire")["state"] == "stopped"
+    });
     assert_eq!(host.status("fire")["ended"], "clean");
     host.ok(&["destroy", "fire", "--yes"]);
 }

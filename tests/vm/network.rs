@@ -14,11 +14,20 @@ fn of_the_host() -> Vec<(&'static str, String)> {
     // Counters change by themselves.
     vec![
         ("links", show("ip", &["-o", "link"])),
-        ("addresses", show("sh", &["-c", "ip -o addr | sed 's/valid_lft.*//'"])),
+        (
+            "addresses",
+            show("sh", &["-c", "ip -o addr | sed 's/valid_lft.*//'"]),
+        ),
         ("routes", show("ip", &["route", "show", "table", "all"])),
-        ("rules", show("sh", &["-c", "nft list ruleset 2>/dev/null || true"])),
+        (
+            "rules",
+            show("sh", &["-c", "nft list ruleset 2>/dev/null || true"]),
+        ),
         ("mounts", fs_err::read_to_string("/proc/self/mounts").unwrap()),
-        ("forwarding", fs_err::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap()),
+        (
+            "forwarding",
+            fs_err::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap(),
+        ),
     ]
 }
 
@@ -28,14 +37,22 @@ fn nothing_outside_a_cell_changes(who: Who) {
     let before = of_the_host();
     host.ok(&["start", "traceless", "-d"]);
     assert_eq!(of_the_host(), before, "while it runs");
-    let processes = [Some(host.pid("traceless", "cell")), Some(host.pid("traceless", "vmm")), host.pasta("traceless")];
+    let processes = [
+        Some(host.pid("traceless", "cell")),
+        Some(host.pid("traceless", "vmm")),
+        host.pasta("traceless"),
+    ];
     host.ok(&["stop", "traceless", "--timeout", "60"]);
     assert_eq!(of_the_host(), before, "after its end");
     for pid in processes {
         assert!(!lives(pid.unwrap()), "{} is left", command_line(pid.unwrap()));
     }
     let home = host.machine("traceless");
-    let left: Vec<_> = all_pids().into_iter().map(command_line).filter(|line| line.contains(home.to_str().unwrap())).collect();
+    let left: Vec<_> = all_pids()
+        .into_iter()
+        .map(command_line)
+        .filter(|line| line.contains(home.to_str().unwrap()))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     for file in ["api.sock", "run"] {
         assert!(!home.join(file).exists(), "{file} is left");
@@ -58,7 +75,10 @@ fn the_guest_reaches_the_network(who: Who) {
     host.forget("online");
     host.ok(&["start", "online", "-d"]);
     // Names, many connections, and a download, by the guest's own package manager.
-    host.inside("online", "apt-get -q update && cd /tmp && apt-get -q download hello busybox-static && ls *.deb");
+    host.inside(
+        "online",
+        "apt-get -q update && cd /tmp && apt-get -q download hello busybox-static && ls *.deb",
+    );
     // Nothing that listens beside the guest is reached: the cell has no services, and the host's loopback stays its own.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -70,7 +90,9 @@ fn the_guest_reaches_the_network(who: Who) {
     // Its network comes back when pasta dies.
     let pasta = host.pasta("online").unwrap();
     kill("KILL", pasta);
-    wait_until("another pasta", || host.pasta("online").is_some_and(|pid| pid != pasta));
+    wait_until("another pasta", || {
+        host.pasta("online").is_some_and(|pid| pid != pasta)
+    });
     host.inside("online", "for n in 1 2 3 4 5; do apt-get -q update 2>&1 | grep -q 'Failed\\|Err:' || exit 0; sleep 1; done; exit 1");
     host.ok(&["destroy", "online", "--yes"]);
 }

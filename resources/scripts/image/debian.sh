@@ -107,10 +107,8 @@ rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf"
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
 printf 'LANG=C.UTF-8\n' >"$root/etc/default/locale"
 : >"$root/etc/motd"
-# mvm's own SSH server is up before these; the timers would wake a machine that nobody uses.
-for unit in ssh.service ssh.socket apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service \
-  fstrim.timer dpkg-db-backup.timer man-db.timer getty@tty1.service serial-getty@ttyS0.service \
-  serial-getty@ttyAMA0.service systemd-networkd-wait-online.service systemd-pcrphase.service; do
+# They would wake a machine that nobody uses.
+for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer; do
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 SETTINGS
