@@ -120,11 +120,11 @@ shopt -s nullglob
 for dir in "$MVM_HOME"/images/*/; do
   dir=${dir%/}
   slurp "$dir/image.json"
-  sizes=()
-  for file in kernel base initrd; do
-    sizes+=("$(stat -c %s "$dir/$file" 2>/dev/null || echo 0)")
-  done
-  answer IMAGE "${dir##*/} ${sizes[*]} $SLURPED"
+  declare -A sizes=([kernel]=0 [base]=0 [initrd]=0)
+  while read -r size file; do
+    sizes[${file##*/}]=$size
+  done < <(stat -c '%s %n' "$dir"/{kernel,base,initrd} 2>/dev/null)
+  answer IMAGE "${dir##*/} ${sizes[kernel]} ${sizes[base]} ${sizes[initrd]} $SLURPED"
 done
 
 read -r seconds _ </proc/uptime

@@ -31,6 +31,16 @@ connect() {
   pasta=$!
 }
 
+# pasta reads the host's resolver once: another one needs another pasta. One that follows the file, whatever replaces it,
+# wakes one that waits for the first byte.
+watch_resolver() {
+  exec {changes}< <(exec setpriv --pdeathsig KILL -- tail -n 0 -F /etc/resolv.conf 2>/dev/null)
+  follower=$!
+  child head -c 1 <&"$changes" >/dev/null &
+  resolver=$!
+  exec {changes}<&-
+}
+
 # end: ends the VMM; one that is stopped takes KILL only.
 end() {
   kill -TERM "$vmm" 2>/dev/null
@@ -43,13 +53,14 @@ exec {ready}<> <(:)
 export SUPERVISOR=$$ READY=$ready
 identity $$ >run/cell.new && mv run/cell.new run/cell
 
-vmm='' pasta='' halt='' tail='' timer='' reason='' trouble=no waiting=no
+vmm='' pasta='' resolver='' follower='' halt='' tail='' timer='' reason='' trouble=no waiting=no
 trap 'reason=${reason:-"ended by mvm"}; end' TERM INT HUP
 unshare --user --map-root-user --net setpriv --pdeathsig KILL --no-new-privs -- bash run/inside.sh "$@" &
 vmm=$!
 read -r -t 10 -u "$ready" _
 identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm
 connect
+watch_resolver
 if [[ $HALT_WATCH == yes ]]; then
   exec {console}< <(exec setpriv --pdeathsig KILL -- tail -n +1 -F console.log 2>/dev/null)
   tail=$!
@@ -58,7 +69,7 @@ if [[ $HALT_WATCH == yes ]]; then
 fi
 
 while kill -0 "$vmm" 2>/dev/null; do
-  wait -n -p ended "$vmm" "$pasta" ${halt:+"$halt"} ${timer:+"$timer"}
+  wait -n -p ended "$vmm" "$pasta" "$resolver" ${halt:+"$halt"} ${timer:+"$timer"}
   status=$?
   case ${ended:-} in
     "$vmm") break ;;
@@ -77,6 +88,11 @@ while kill -0 "$vmm" 2>/dev/null; do
         connect
       fi
       ;;
+    "$resolver")
+      echo "mvm: the host's resolver changed"
+      kill "$follower" "$pasta" 2>/dev/null
+      watch_resolver
+      ;;
     "$timer")
       timer=''
       kill -KILL "$vmm" 2>/dev/null
@@ -92,7 +108,7 @@ if [[ ${ended:-} != "$vmm" ]]; then
   wait "$vmm"
   status=$?
 fi
-kill ${pasta:+"$pasta"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} 2>/dev/null
+kill "$pasta" "$resolver" "$follower" ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} 2>/dev/null
 # Nothing of the cell is left when run/cell goes.
 wait
 if [[ -z $reason ]]; then

@@ -40,7 +40,8 @@ launch() {
 }
 
 started=no
-if ! cell_alive "$machine"; then
+# A supervisor without a VMM that has not begun is one at its end.
+if ! cell_alive "$machine" || { [[ -s run/vmm ]] && ! cell_vmm "$machine"; }; then
   step "Starting $NAME"
   started=yes
   launch "$@"

@@ -11,17 +11,19 @@ if cell_alive "$machine"; then
     step "Stopping $NAME"
     cd "$machine"
     deadline=$((began + SECONDS_TO_WAIT * 1000000))
-    # A guest that still boots is asked again until it listens.
-    while cell_alive "$machine" && ((${EPOCHREALTIME/./} < deadline)); do
-      if timeout "$SECONDS_TO_WAIT" nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@" </dev/null; then
-        break
-      fi
-      sleep 0.2
-    done
     exec {clock}<> <(:)
+    asking=''
     while cell_alive "$machine" && ((${EPOCHREALTIME/./} < deadline)); do
+      # In the background, since the answer dies with the guest; and again, since a guest that boots does not listen yet.
+      if [[ -z $asking ]]; then
+        timeout "$SECONDS_TO_WAIT" nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@" </dev/null 3>&- 9>&- &
+        asking=$!
+      elif [[ $asking != told && ! -e /proc/$asking ]]; then
+        if wait "$asking"; then asking=told; else asking=''; fi
+      fi
       read -r -t 0.02 -u "$clock" _ || true
     done
+    [[ -z $asking || $asking == told ]] || kill "$asking" 2>/dev/null || true
     cell_alive "$machine" || how=clean
   fi
   [[ $how == clean ]] || console_tail "$machine"
