@@ -36,6 +36,8 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &str, epoc
             {"iface_id": "eth0", "host_dev_name": network::TAP, "guest_mac": network::GUEST_MAC},
         ],
         "entropy": {},
+        // Not among the console's lines, which are Firecracker's standard output.
+        "logger": {"log_path": "vmm.log", "level": "Warning"},
     });
     let argv = [
         &vmm.program.path,
@@ -74,6 +76,7 @@ mod tests {
                 "boot-source",
                 "drives",
                 "entropy",
+                "logger",
                 "machine-config",
                 "network-interfaces"
             ]
