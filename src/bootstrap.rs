@@ -7,10 +7,7 @@ use crate::shell::Script;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// Installs packages; from `suite` when the default one's do not go with what is installed.
-    Packages {
-        packages: Vec<String>,
-        suite: Option<String>,
-    },
+    Packages { packages: Vec<String>, suite: Option<String> },
     /// Lets every user open /dev/net/tun, as udev does elsewhere.
     OpenTun,
     /// Gives `user` 65,536 subordinate ids from `first` on.
@@ -23,14 +20,10 @@ impl Task {
     /// What it is, for the question and the progress line.
     pub fn describe(&self) -> String {
         match self {
-            Self::Packages {
-                packages,
-                suite: None,
-            } => format!("install {}", packages.join(", ")),
-            Self::Packages {
-                packages,
-                suite: Some(suite),
-            } => format!("install {} from {suite}", packages.join(", ")),
+            Self::Packages { packages, suite: None } => format!("install {}", packages.join(", ")),
+            Self::Packages { packages, suite: Some(suite) } => {
+                format!("install {} from {suite}", packages.join(", "))
+            }
             Self::OpenTun => "let every user open /dev/net/tun".to_owned(),
             Self::Subids { user, .. } => {
                 format!("give {user} subordinate ids, which building an image needs")
@@ -71,29 +64,20 @@ impl Task {
 
     /// The commands as a user would type them.
     pub fn shown(&self) -> String {
-        self.commands()
-            .iter()
-            .map(|command| format!("sudo {command}"))
-            .collect::<Vec<_>>()
-            .join(" && ")
+        self.commands().iter().map(|command| format!("sudo {command}")).collect::<Vec<_>>().join(" && ")
     }
 }
 
 /// From which suite `packages` can be installed beside what is there; nothing means the default.
 pub fn choose_suite(packages: &[String]) -> Script<Option<String>> {
-    script!("bootstrap/suite", |answer| Ok(answer
-        .text("SUITE")
-        .map(str::to_owned)))
-    .args(packages)
+    script!("bootstrap/suite", |answer| Ok(answer.text("SUITE").map(str::to_owned))).args(packages)
 }
 
 /// Does the tasks, as root.
 pub fn admin(tasks: &[Task]) -> Script<()> {
-    let lines = tasks.iter().flat_map(|task| {
-        task.commands()
-            .into_iter()
-            .flat_map(|command| [task.describe(), command])
-    });
+    let lines = tasks
+        .iter()
+        .flat_map(|task| task.commands().into_iter().flat_map(|command| [task.describe(), command]));
     script!("bootstrap/admin", |_| Ok(())).as_root().args(lines)
 }
 
@@ -103,19 +87,14 @@ mod tests {
 
     #[test]
     fn commands_are_exact() {
-        let packages = Task::Packages {
-            packages: vec!["passt".into()],
-            suite: Some("bookworm-backports".into()),
-        };
+        let packages =
+            Task::Packages { packages: vec!["passt".into()], suite: Some("bookworm-backports".into()) };
         assert_eq!(
             packages.shown(),
             "sudo apt-get update && sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y \
              --no-install-recommends -t bookworm-backports passt"
         );
-        let subids = Task::Subids {
-            user: "dev".into(),
-            first: 165_536,
-        };
+        let subids = Task::Subids { user: "dev".into(), first: 165_536 };
         assert_eq!(
             subids.shown(),
             "sudo usermod --add-subuids 165536-231071 --add-subgids 165536-231071 dev"

@@ -13,11 +13,7 @@ Machines are called by name, `default` when none is given: `mvm dev web`, `mvm s
 /// A real Linux machine of your own, in a microVM, with one command
 #[derive(Debug, Parser)]
 #[command(name = "mvm", version, after_help = AFTER_HELP, max_term_width = 100)]
-#[command(
-    disable_help_subcommand = true,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -68,21 +68,11 @@ impl Settings {
     /// Reads config.toml and the environment beneath the flags `host`, `yes` and `dry_run`.
     pub fn resolve(host: Option<Host>, yes: bool, dry_run: bool) -> Result<Self> {
         let file = read_file()?;
-        let default_host = if cfg!(target_os = "linux") {
-            Host::Native
-        } else {
-            Host::Lima
-        };
+        let default_host = if cfg!(target_os = "linux") { Host::Native } else { Host::Lima };
         let mut mirror = file.mirror;
         mirror.debian = environment("MVM_MIRROR_DEBIAN").or(mirror.debian);
         let host = host.or(file.host).unwrap_or(default_host);
-        Ok(Self {
-            host,
-            machine: file.machine,
-            mirror,
-            yes,
-            dry_run,
-        })
+        Ok(Self { host, machine: file.machine, mirror, yes, dry_run })
     }
 }
 
@@ -112,20 +102,13 @@ fn read_file() -> Result<File> {
     };
     let text = fs_err::read_to_string(&path)?;
     toml::from_str(&text).map_err(|error| {
-        Error::usage(format!(
-            "{} is not valid\n{}",
-            path.display(),
-            error.to_string().trim_end()
-        ))
-        .hint("mend the file, or name another one in MVM_CONFIG")
+        Error::usage(format!("{} is not valid\n{}", path.display(), error.to_string().trim_end()))
+            .hint("mend the file, or name another one in MVM_CONFIG")
     })
 }
 
 /// An environment variable that is set to something.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the place that reads the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -156,11 +139,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_bad_values_are_errors() {
-        for text in [
-            "machines = 1",
-            "[machine]\nmemory = \"2X\"",
-            "[machine]\nvmm = \"xen\"",
-        ] {
+        for text in ["machines = 1", "[machine]\nmemory = \"2X\"", "[machine]\nvmm = \"xen\""] {
             assert!(toml::from_str::<File>(text).is_err(), "{text}");
         }
     }

@@ -37,11 +37,7 @@ struct Need {
 }
 
 const fn need(tool: &'static str, package: &'static str, purpose: &'static str) -> Need {
-    Need {
-        tool,
-        package,
-        purpose,
-    }
+    Need { tool, package, purpose }
 }
 
 const NEEDS: &[Need] = &[
@@ -90,11 +86,7 @@ pub fn checks(host: &HostFacts) -> Vec<Check> {
             needed: true,
             found: path.cloned().unwrap_or_default(),
             purpose: need.purpose.to_owned(),
-            remedy: if path.is_some() {
-                String::new()
-            } else {
-                install(need.package)
-            },
+            remedy: if path.is_some() { String::new() } else { install(need.package) },
         }
     }));
     checks
@@ -120,20 +112,14 @@ pub fn tasks(host: &HostFacts) -> Vec<Task> {
     }
     let mut tasks = Vec::new();
     if !packages.is_empty() {
-        tasks.push(Task::Packages {
-            packages,
-            suite: None,
-        });
+        tasks.push(Task::Packages { packages, suite: None });
     }
     if host.tun != Device::Usable {
         tasks.push(Task::OpenTun);
     }
     if let Some(probed) = probed {
         if !probed.has_subids {
-            tasks.push(Task::Subids {
-                user: host.user.clone(),
-                first: probed.next_subid,
-            });
+            tasks.push(Task::Subids { user: host.user.clone(), first: probed.next_subid });
         }
         if probed.user_namespaces == UserNamespaces::AppArmor {
             tasks.push(Task::AllowUserNamespaces);
@@ -147,11 +133,7 @@ fn install(package: &str) -> String {
 }
 
 fn qemu_package(host: &HostFacts) -> &'static str {
-    if host.arch == "aarch64" {
-        "qemu-system-arm"
-    } else {
-        "qemu-system-x86"
-    }
+    if host.arch == "aarch64" { "qemu-system-arm" } else { "qemu-system-x86" }
 }
 
 fn kvm(host: &HostFacts) -> Check {
@@ -166,10 +148,7 @@ fn kvm(host: &HostFacts) -> Check {
 }
 
 fn firecracker(host: &HostFacts) -> Check {
-    let found = host
-        .firecracker
-        .as_ref()
-        .map(|program| format!("{} {}", program.version, program.path));
+    let found = host.firecracker.as_ref().map(|program| format!("{} {}", program.version, program.path));
     Check {
         name: "firecracker".to_owned(),
         ok: found.is_some(),
@@ -185,20 +164,13 @@ fn firecracker(host: &HostFacts) -> Check {
 }
 
 fn qemu(host: &HostFacts) -> Check {
-    let found = host
-        .qemu
-        .as_ref()
-        .map(|program| format!("{} {}", program.version, program.path));
+    let found = host.qemu.as_ref().map(|program| format!("{} {}", program.version, program.path));
     Check {
         name: format!("qemu-system-{}", host.arch),
         ok: found.is_some(),
         needed: true,
         purpose: "the VMM where Firecracker cannot run".to_owned(),
-        remedy: if found.is_some() {
-            String::new()
-        } else {
-            install(qemu_package(host))
-        },
+        remedy: if found.is_some() { String::new() } else { install(qemu_package(host)) },
         found: found.unwrap_or_default(),
     }
 }
@@ -233,15 +205,8 @@ fn namespaces(host: &HostFacts) -> Vec<Check> {
                 .to_owned(),
         ),
     };
-    let subids = Task::Subids {
-        user: host.user.clone(),
-        first: probed.next_subid,
-    };
-    let keyring = if probed.has_debian_keyring {
-        String::new()
-    } else {
-        install("debian-archive-keyring")
-    };
+    let subids = Task::Subids { user: host.user.clone(), first: probed.next_subid };
+    let keyring = if probed.has_debian_keyring { String::new() } else { install("debian-archive-keyring") };
     vec![
         Check {
             name: "user namespaces".to_owned(),
@@ -255,18 +220,9 @@ fn namespaces(host: &HostFacts) -> Vec<Check> {
             name: "subordinate ids".to_owned(),
             ok: probed.has_subids,
             needed: true,
-            found: if probed.has_subids {
-                "present"
-            } else {
-                "none for this user"
-            }
-            .to_owned(),
+            found: if probed.has_subids { "present" } else { "none for this user" }.to_owned(),
             purpose: "builds an image without root".to_owned(),
-            remedy: if probed.has_subids {
-                String::new()
-            } else {
-                subids.shown()
-            },
+            remedy: if probed.has_subids { String::new() } else { subids.shown() },
         },
         Check {
             name: "Debian's keys".to_owned(),
@@ -291,10 +247,7 @@ mod tests {
             user: "dev".into(),
             tun: Device::Usable,
             tools: TOOLS.iter().map(tool).collect(),
-            qemu: Some(Program {
-                path: "/usr/bin/qemu-system-x86_64".into(),
-                version: "7.2".into(),
-            }),
+            qemu: Some(Program { path: "/usr/bin/qemu-system-x86_64".into(), version: "7.2".into() }),
             probed: Some(Probed {
                 has_subids: true,
                 has_debian_keyring: true,
@@ -326,15 +279,10 @@ mod tests {
             ..ready()
         };
         let failing: Vec<_> = checks(&bare).into_iter().filter(|check| check.needed).collect();
-        assert!(
-            failing.iter().all(|check| !check.ok && !check.remedy.is_empty()),
-            "{failing:?}"
-        );
+        assert!(failing.iter().all(|check| !check.ok && !check.remedy.is_empty()), "{failing:?}");
         let tasks = tasks(&bare);
         assert_eq!(tasks.len(), 4);
-        let Task::Packages { packages, .. } = &tasks[0] else {
-            panic!("{tasks:?}")
-        };
+        let Task::Packages { packages, .. } = &tasks[0] else { panic!("{tasks:?}") };
         assert!(packages.contains(&"qemu-system-x86".to_owned()) && packages.contains(&"passt".to_owned()));
         assert_eq!(packages.iter().filter(|name| *name == "util-linux").count(), 1);
     }

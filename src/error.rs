@@ -53,20 +53,12 @@ impl Error {
     }
 
     fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Self {
-            kind,
-            source: anyhow::anyhow!("{message}"),
-            hints: Vec::new(),
-        }
+        Self { kind, source: anyhow::anyhow!("{message}"), hints: Vec::new() }
     }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Error {
     fn from(source: E) -> Self {
-        Self {
-            kind: Kind::Failure,
-            source: source.into(),
-            hints: Vec::new(),
-        }
+        Self { kind: Kind::Failure, source: source.into(), hints: Vec::new() }
     }
 }

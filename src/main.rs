@@ -25,9 +25,6 @@ fn main() -> ExitCode {
 /// `MVM_LOG=debug` shows every command that is run.
 fn init_log() {
     if let Some(filter) = config::log_filter() {
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .init();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
 }

@@ -35,10 +35,7 @@ const WORTH_A_LINE: Duration = Duration::from_millis(400);
 
 impl Ui {
     pub fn new(verbosity: Verbosity) -> Self {
-        Self {
-            verbosity,
-            running: None,
-        }
+        Self { verbosity, running: None }
     }
 
     /// Whether someone is there to answer a question.
@@ -83,30 +80,20 @@ impl Ui {
         let bar = if std::io::stderr().is_terminal() && self.verbosity == Verbosity::Normal {
             let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            let bar = ProgressBar::new_spinner()
-                .with_style(style)
-                .with_message(text.to_owned());
+            let bar = ProgressBar::new_spinner().with_style(style).with_message(text.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             Some(bar)
         } else {
             line(&format!("{} {text}", "==>".cyan()));
             None
         };
-        self.running = Some(Running {
-            text: text.to_owned(),
-            since: Instant::now(),
-            bar,
-        });
+        self.running = Some(Running { text: text.to_owned(), since: Instant::now(), bar });
     }
 
     /// Says how far the step is.
     pub fn detail(&mut self, text: &str) {
         match &self.running {
-            Some(Running {
-                text: step,
-                bar: Some(bar),
-                ..
-            }) => {
+            Some(Running { text: step, bar: Some(bar), .. }) => {
                 bar.set_message(format!("{step}: {}", text.dimmed()));
             }
             _ if self.verbosity == Verbosity::Verbose => line(&format!("    {}", text.dimmed())),
@@ -128,7 +115,7 @@ impl Ui {
                 }
             }
             None if took >= WORTH_A_LINE => {
-                line(&format!("    {}", format!("done in {}", seconds(took)).dimmed()))
+                line(&format!("    {}", format!("done in {}", seconds(took)).dimmed()));
             }
             None => {}
         }

@@ -18,10 +18,7 @@ pub struct Destroy {
 }
 
 pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
-    let observed = context.look(Scope {
-        machine: args.name.as_ref(),
-        probe: false,
-    })?;
+    let observed = context.look(Scope { machine: args.name.as_ref(), probe: false })?;
     let (names, question) = match &args.name {
         Some(name) => {
             let Some(machine) = observed.machine(name) else {
@@ -29,17 +26,10 @@ pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
                     .hint("`mvm status` lists those there are"));
             };
             let size = ui::size(machine.disk_used);
-            (
-                vec![name.clone()],
-                format!("Remove the machine `{name}` and its disk ({size})?"),
-            )
+            (vec![name.clone()], format!("Remove the machine `{name}` and its disk ({size})?"))
         }
         None => (
-            observed
-                .machines
-                .iter()
-                .map(|machine| machine.name.clone())
-                .collect(),
+            observed.machines.iter().map(|machine| machine.name.clone()).collect(),
             question_for_all(&observed),
         ),
     };
@@ -49,33 +39,21 @@ pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
     }
     if !context.settings.yes {
         if !ui::Ui::can_ask() {
-            return Err(
-                Error::usage("nothing was removed: there is no terminal to ask on")
-                    .hint("give `--yes` to remove it"),
-            );
+            return Err(Error::usage("nothing was removed: there is no terminal to ask on")
+                .hint("give `--yes` to remove it"));
         }
         if !context.ui.ask(&question, false)? {
             context.ui.say("Nothing was removed.");
             return Ok(ExitCode::FAILURE);
         }
     }
-    let script = if args.all {
-        microvm::destroy_all(&names)
-    } else {
-        microvm::destroy(&names)
-    };
+    let script = if args.all { microvm::destroy_all(&names) } else { microvm::destroy(&names) };
     let freed = context.run(&script)?;
-    context
-        .ui
-        .say(format!("Removed; {} of disk are free again.", ui::size(freed)));
+    context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));
     if args.all {
-        context
-            .ui
-            .say("Left in place: packages that setup installed (`mvm doctor` lists what mvm uses).");
+        context.ui.say("Left in place: packages that setup installed (`mvm doctor` lists what mvm uses).");
         if let Some(path) = config::file_path().filter(|path| path.exists()) {
-            context
-                .ui
-                .say(format!("Left in place, being yours: {}.", path.display()));
+            context.ui.say(format!("Left in place, being yours: {}.", path.display()));
         }
     }
     Ok(ExitCode::SUCCESS)

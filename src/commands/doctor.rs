@@ -16,10 +16,7 @@ pub struct Doctor {
 }
 
 pub fn run(context: &mut Context<'_>, args: &Doctor) -> Result<ExitCode> {
-    let observed = context.look(Scope {
-        machine: None,
-        probe: true,
-    })?;
+    let observed = context.look(Scope { machine: None, probe: true })?;
     let checks = checks(&observed.host);
     if args.json {
         context.ui.data(serde_json::to_string_pretty(&checks)?);
@@ -30,11 +27,7 @@ pub fn run(context: &mut Context<'_>, args: &Doctor) -> Result<ExitCode> {
                 (false, true) => "✗".red().to_string(),
                 (false, false) => "-".yellow().to_string(),
             };
-            let found = if check.found.is_empty() {
-                "not found"
-            } else {
-                &check.found
-            };
+            let found = if check.found.is_empty() { "not found" } else { &check.found };
             context.ui.data(format!("{sign} {:<18} {found}", check.name));
             if !check.ok {
                 context.ui.data(format!("    for:    {}", check.purpose));
@@ -46,9 +39,5 @@ pub fn run(context: &mut Context<'_>, args: &Doctor) -> Result<ExitCode> {
     if missing {
         context.ui.say("`mvm setup` does what is missing.");
     }
-    Ok(if missing {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -32,9 +32,7 @@ impl Context<'_> {
     /// Runs a script, its progress shown.
     pub fn run<T>(&mut self, script: &Script<T>) -> Result<T> {
         let Self { linux, ui, .. } = self;
-        script
-            .run(&**linux, &mut |event| ui.event(event))
-            .map_err(with_remedy)
+        script.run(&**linux, &mut |event| ui.event(event)).map_err(with_remedy)
     }
 
     pub fn look(&mut self, scope: Scope<'_>) -> Result<Observed> {

@@ -24,13 +24,12 @@ pub(super) struct Reached {
 /// Does what is needed for `wanted`. `None` where there is nothing to enter: after a setup, or a dry run.
 pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Reached>> {
     for _ in 0..ROUNDS {
-        let observed = context.look(Scope {
-            machine: Some(wanted.name),
-            probe: wanted.goal != Goal::Start,
-        })?;
+        let observed =
+            context.look(Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start })?;
         let steps = plan(&observed, wanted)?;
         if context.settings.dry_run {
-            return dry_run(context, &steps);
+            dry_run(context, &steps);
+            return Ok(None);
         }
         if wanted.goal != Goal::Setup && steps.is_empty() {
             return Ok(running(&observed, wanted.name));
@@ -58,20 +57,16 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
 
 fn running(observed: &Observed, name: &MachineName) -> Option<Reached> {
     let pid = observed.machine(name)?.state.running()?.pid;
-    Some(Reached {
-        home: observed.host.home.clone(),
-        pid,
-    })
+    Some(Reached { home: observed.host.home.clone(), pid })
 }
 
-fn dry_run(context: &mut Context<'_>, steps: &[Step]) -> Result<Option<Reached>> {
+fn dry_run(context: &mut Context<'_>, steps: &[Step]) {
     if steps.is_empty() {
         context.ui.data("nothing to do");
     }
     for step in steps {
         context.ui.data(step.describe());
     }
-    Ok(None)
 }
 
 fn act(
@@ -84,9 +79,7 @@ fn act(
         Step::Admin(tasks) => admin(context, observed, tasks)?,
         Step::BuildImage(name) => build(context, name)?,
         Step::End { name, why } => {
-            context
-                .ui
-                .warn(format!("`{name}`: {why}; it is ended and started again"));
+            context.ui.warn(format!("`{name}`: {why}; it is ended and started again"));
             let stopped = context.run(&microvm::stop(&name, &observed.host.home, 0))?;
             show_console(context, &stopped.console);
         }
@@ -95,11 +88,8 @@ fn act(
             context.run(&microvm::create(&spec)?)?;
         }
         Step::Start { spec, vmm, changed } => {
-            let pid = start(context, observed, wanted, spec, &vmm, &changed)?;
-            return Ok(Some(Reached {
-                home: observed.host.home.clone(),
-                pid,
-            }));
+            let pid = start(context, observed, wanted, &spec, &vmm, &changed)?;
+            return Ok(Some(Reached { home: observed.host.home.clone(), pid }));
         }
     }
     Ok(None)
@@ -122,12 +112,7 @@ fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -
             *suite = context.run(&bootstrap::choose_suite(packages))?;
         }
     }
-    let commands = || {
-        tasks
-            .iter()
-            .map(|task| format!("\n    {}", task.shown()))
-            .collect::<String>()
-    };
+    let commands = || tasks.iter().map(|task| format!("\n    {}", task.shown())).collect::<String>();
     if !context.linux.is_root() {
         context.ui.say("To be done once, as root:");
         for task in &tasks {
@@ -154,7 +139,7 @@ fn start(
     context: &mut Context<'_>,
     observed: &Observed,
     wanted: &Wanted<'_>,
-    spec: Spec,
+    spec: &Spec,
     vmm: &Vmm,
     changed: &[String],
 ) -> Result<u32> {
@@ -162,16 +147,10 @@ fn start(
     for line in changed {
         context.ui.say(format!("`{name}` from now on: {line}"));
     }
-    let keys = match observed
-        .machine(wanted.name)
-        .and_then(|machine| machine.keys.clone())
-    {
+    let keys = match observed.machine(wanted.name).and_then(|machine| machine.keys.clone()) {
         Some(keys) => keys,
         None => context
-            .look(Scope {
-                machine: Some(name),
-                probe: false,
-            })?
+            .look(Scope { machine: Some(name), probe: false })?
             .machine(name)
             .and_then(|m| m.keys.clone())
             .ok_or_else(|| {
@@ -179,19 +158,12 @@ fn start(
                     "the machine `{name}` has lost its keys ({}/machines/{name}/keys)",
                     observed.host.home
                 ))
-                .hint(format!(
-                    "put them back, or remove the machine and its disk with `mvm destroy {name}`"
-                ))
+                .hint(format!("put them back, or remove the machine and its disk with `mvm destroy {name}`"))
             })?,
     };
     context.ui.say(&vmm.why);
-    let launch = vmm.launch(
-        &spec,
-        &observed.host,
-        &format!("../../images/{}", spec.image_id),
-        now(),
-    );
-    match context.run(&microvm::start(&spec, vmm, &launch, &keys)?)? {
+    let launch = vmm.launch(spec, &observed.host, &format!("../../images/{}", spec.image_id), now());
+    match context.run(&microvm::start(spec, vmm, &launch, &keys)?)? {
         Started::Ready { pid, .. } => Ok(pid),
         Started::Failed(trouble) => {
             show_console(context, &trouble.console);
@@ -232,7 +204,5 @@ fn show_console(context: &mut Context<'_>, lines: &[String]) {
 
 /// Unix seconds.
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -18,23 +18,10 @@ pub struct Setup {
 pub fn run(context: &mut Context<'_>, args: &Setup) -> Result<ExitCode> {
     let name: MachineName = DEFAULT_MACHINE.parse().map_err(Error::failure)?;
     let defaults = context.settings.machine.clone();
-    let changes = Changes {
-        image: args.image,
-        ..Changes::default()
-    };
-    reach(
-        context,
-        &Wanted {
-            goal: Goal::Setup,
-            name: &name,
-            changes,
-            defaults: &defaults,
-        },
-    )?;
+    let changes = Changes { image: args.image, ..Changes::default() };
+    reach(context, &Wanted { goal: Goal::Setup, name: &name, changes, defaults: &defaults })?;
     if !context.settings.dry_run {
-        context
-            .ui
-            .say("Everything is set up. `mvm dev` opens a shell in a machine.");
+        context.ui.say("Everything is set up. `mvm dev` opens a shell in a machine.");
     }
     Ok(ExitCode::SUCCESS)
 }

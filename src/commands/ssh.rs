@@ -22,24 +22,15 @@ pub struct Ssh {
 
 pub fn run(context: &mut Context<'_>, args: &Ssh) -> Result<ExitCode> {
     let name = &args.name;
-    let observed = context.look(Scope {
-        machine: Some(name),
-        probe: false,
-    })?;
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let Some(machine) = observed.machine(name) else {
-        return Err(
-            Error::failure(format!("there is no machine `{name}`")).hint(format!(
-                "`mvm dev {name}` makes it; `mvm status` lists those there are"
-            )),
-        );
+        return Err(Error::failure(format!("there is no machine `{name}`"))
+            .hint(format!("`mvm dev {name}` makes it; `mvm status` lists those there are")));
     };
     let failure = |what: &str| Error::failure(format!("the machine `{name}` {what}"));
     match &machine.state {
         State::Running(running) => {
-            let reached = Reached {
-                home: observed.host.home.clone(),
-                pid: running.pid,
-            };
+            let reached = Reached { home: observed.host.home.clone(), pid: running.pid };
             Err(hand_over(context, &reached, name, &args.command))
         }
         State::Stopped(_) => {
@@ -61,13 +52,8 @@ pub(super) fn hand_over(
     command: &[OsString],
 ) -> Error {
     context.ui.settle();
-    let terminal = Terminal {
-        interactive: Ui::is_interactive(),
-        kind: config::terminal(),
-    };
-    let call = context
-        .linux
-        .wrap(enter(&reached.home, name, reached.pid, command, &terminal));
+    let terminal = Terminal { interactive: Ui::is_interactive(), kind: config::terminal() };
+    let call = context.linux.wrap(enter(&reached.home, name, reached.pid, command, &terminal));
     let program = call.argv[0].to_string_lossy().into_owned();
     let source = shell::replace_process(&call);
     Error::failure(format!("cannot start `{program}`: {source}"))

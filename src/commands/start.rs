@@ -44,31 +44,15 @@ pub struct MachineArgs {
 
 impl MachineArgs {
     pub fn changes(&self) -> Changes {
-        let Self {
-            cpus,
-            memory,
-            disk,
-            vmm,
-            image,
-        } = *self;
-        Changes {
-            image,
-            cpus,
-            memory,
-            disk,
-            vmm,
-        }
+        let Self { cpus, memory, disk, vmm, image } = *self;
+        Changes { image, cpus, memory, disk, vmm }
     }
 }
 
 pub fn run(context: &mut Context<'_>, args: &Start) -> Result<ExitCode> {
     let defaults = context.settings.machine.clone();
-    let wanted = Wanted {
-        goal: Goal::Start,
-        name: &args.name,
-        changes: args.machine.changes(),
-        defaults: &defaults,
-    };
+    let wanted =
+        Wanted { goal: Goal::Start, name: &args.name, changes: args.machine.changes(), defaults: &defaults };
     match reach(context, &wanted)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.detach && Ui::is_interactive() => {

@@ -20,7 +20,7 @@ pub struct Status {
 pub fn run(context: &mut Context<'_>, args: &Status) -> Result<ExitCode> {
     let observed = context.look(Scope::default())?;
     if args.json {
-        let text = serde_json::to_string_pretty(&as_json(&*context.linux.describe(), &observed))?;
+        let text = serde_json::to_string_pretty(&as_json(&context.linux.describe(), &observed))?;
         context.ui.data(text);
     } else {
         let side = context.linux.describe();
@@ -40,23 +40,14 @@ fn vmm_line(host: &HostFacts) -> String {
 fn as_text(side: &str, observed: &Observed) -> String {
     let host = &observed.host;
     let mut lines = vec![
-        format!(
-            "Linux side  {side}: {}, Linux {}, {}",
-            host.os, host.kernel, host.arch
-        ),
+        format!("Linux side  {side}: {}, Linux {}, {}", host.os, host.kernel, host.arch),
         format!("VMM         {}", vmm_line(host)),
     ];
     for image in &observed.images {
         lines.push(match image {
             ImageState::Usable(image) => {
                 let bytes = image.kernel.bytes + image.base.bytes + image.initrd.bytes;
-                format!(
-                    "Image       {}:{} ({}), {}",
-                    image.name,
-                    image.suite,
-                    image.id,
-                    ui::size(bytes)
-                )
+                format!("Image       {}:{} ({}), {}", image.name, image.suite, image.id, ui::size(bytes))
             }
             ImageState::Broken(folder, why) => format!("Image       {folder}: broken: {why}"),
         });
@@ -76,16 +67,10 @@ fn as_text(side: &str, observed: &Observed) -> String {
 fn table(machines: &[Machine]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header([
-        "NAME", "STATE", "ADDRESS", "IMAGE", "CPUS", "MEMORY", "DISK", "UP", "PID",
-    ]);
+    table.set_header(["NAME", "STATE", "ADDRESS", "IMAGE", "CPUS", "MEMORY", "DISK", "UP", "PID"]);
     for machine in machines {
         let (image, cpus, memory) = match &machine.spec {
-            Ok(spec) => (
-                spec.image.to_string(),
-                spec.cpus.to_string(),
-                spec.memory_mib.to_string(),
-            ),
+            Ok(spec) => (spec.image.to_string(), spec.cpus.to_string(), spec.memory_mib.to_string()),
             Err(_) => ("?".to_owned(), "?".to_owned(), "?".to_owned()),
         };
         let running = machine.state.running();
@@ -96,11 +81,7 @@ fn table(machines: &[Machine]) -> String {
             image,
             cpus,
             memory,
-            format!(
-                "{} / {}",
-                ui::size(machine.disk_used),
-                ui::size(machine.disk_size)
-            ),
+            format!("{} / {}", ui::size(machine.disk_used), ui::size(machine.disk_size)),
             running.map_or_else(|| "-".to_owned(), |running| ui::duration(running.uptime)),
             running.map_or_else(|| "-".to_owned(), |running| running.pid.to_string()),
         ]);
@@ -109,17 +90,15 @@ fn table(machines: &[Machine]) -> String {
     for machine in machines {
         let name = &machine.name;
         if let Err(why) = &machine.spec {
-            text.push_str(&format!(
-                "\n`{name}` is broken: {why}; `mvm destroy {name}` removes it"
-            ));
+            text.push_str(&format!("\n`{name}` is broken: {why}; `mvm destroy {name}` removes it"));
         }
         match &machine.state {
             State::Stopped(Some(how)) if how != "clean" => {
-                text.push_str(&format!("\n`{name}` ended last time: {how}"))
+                text.push_str(&format!("\n`{name}` ended last time: {how}"));
             }
-            State::Stuck(_) => text.push_str(&format!(
-                "\n`{name}` runs, but does not answer; `mvm dev {name}` restarts it"
-            )),
+            State::Stuck(_) => {
+                text.push_str(&format!("\n`{name}` runs, but does not answer; `mvm dev {name}` restarts it"));
+            }
             _ => {}
         }
     }

@@ -20,10 +20,7 @@ pub struct Stop {
 
 pub fn run(context: &mut Context<'_>, args: &Stop) -> Result<ExitCode> {
     let name = &args.name;
-    let observed = context.look(Scope {
-        machine: Some(name),
-        probe: false,
-    })?;
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
     if observed.machine(name).is_none() {
         return Err(Error::failure(format!("there is no machine `{name}`"))
             .hint("`mvm status` lists those there are"));

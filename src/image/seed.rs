@@ -24,11 +24,7 @@ pub fn archive(host_name: &str, keys: &Keys) -> std::io::Result<Vec<u8>> {
     // The image's archive has no folder of this name.
     let mut bytes = Vec::new();
     entry(&mut bytes, "seed", ModeFileType::Directory, 0o711, b"")?;
-    let env = format!(
-        "HOSTNAME='{host_name}'\nDNS='{}'\nMTU='{}'\n",
-        network::DNS,
-        network::MTU
-    );
+    let env = format!("HOSTNAME='{host_name}'\nDNS='{}'\nMTU='{}'\n", network::DNS, network::MTU);
     let line = |text: &str| format!("{}\n", text.trim_end());
     for (name, mode, content) in [
         ("init", 0o755, INIT.to_owned()),
@@ -53,10 +49,7 @@ fn entry(
 ) -> std::io::Result<()> {
     use std::io::Write;
     let size = u32::try_from(content.len()).map_err(std::io::Error::other)?;
-    let mut writer = Builder::new(name)
-        .mode(mode)
-        .set_mode_file_type(kind)
-        .write(&mut *archive, size);
+    let mut writer = Builder::new(name).mode(mode).set_mode_file_type(kind).write(&mut *archive, size);
     writer.write_all(content)?;
     writer.finish().map(|_| ())
 }
@@ -67,17 +60,9 @@ mod tests {
 
     #[test]
     fn holds_the_init_and_the_keys() {
-        let keys = Keys {
-            host: "private".into(),
-            host_public: "public".into(),
-            authorized: "mine".into(),
-        };
+        let keys = Keys { host: "private".into(), host_public: "public".into(), authorized: "mine".into() };
         let bytes = archive("web-1", &keys).unwrap();
-        assert_eq!(
-            bytes.len() % 4,
-            0,
-            "the kernel wants archives on four-byte boundaries"
-        );
+        assert_eq!(bytes.len() % 4, 0, "the kernel wants archives on four-byte boundaries");
         let mut names = Vec::new();
         let mut rest = &bytes[..];
         loop {

@@ -9,9 +9,7 @@ pub struct Native {
 
 impl Native {
     pub fn new() -> Self {
-        Self {
-            root: rustix::process::geteuid().is_root(),
-        }
+        Self { root: rustix::process::geteuid().is_root() }
     }
 }
 
@@ -31,11 +29,7 @@ impl Linux for Native {
     }
 
     fn sudo(&self, can_ask: bool) -> std::io::Result<bool> {
-        let words: &[&str] = if can_ask {
-            &["sudo", "-v"]
-        } else {
-            &["sudo", "-n", "true"]
-        };
+        let words: &[&str] = if can_ask { &["sudo", "-v"] } else { &["sudo", "-n", "true"] };
         match shell::run_attached(&Call::new(words.iter().copied())) {
             Ok(status) => Ok(status.success()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),

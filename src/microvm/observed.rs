@@ -212,11 +212,7 @@ fn read(answer: &Answer) -> Result<Observed, AnswerError> {
             machines.push(read_machine(name, answer)?);
         }
     }
-    Ok(Observed {
-        host: read_host(answer)?,
-        images,
-        machines,
-    })
+    Ok(Observed { host: read_host(answer)?, images, machines })
 }
 
 fn read_host(answer: &Answer) -> Result<HostFacts, AnswerError> {
@@ -227,10 +223,7 @@ fn read_host(answer: &Answer) -> Result<HostFacts, AnswerError> {
     };
     let program = |key| {
         let (version, path) = answer.text(key)?.split_once(' ')?;
-        Some(Program {
-            path: path.to_owned(),
-            version: version.to_owned(),
-        })
+        Some(Program { path: path.to_owned(), version: version.to_owned() })
     };
     let tools = answer.all("TOOL").filter_map(|line| line.split_once(' '));
     let probed = match answer.text("USERNS") {
@@ -264,9 +257,7 @@ fn read_host(answer: &Answer) -> Result<HostFacts, AnswerError> {
             _ => Kvm::Missing,
         },
         tun: device("TUN"),
-        tools: tools
-            .map(|(name, path)| (name.to_owned(), path.to_owned()))
-            .collect(),
+        tools: tools.map(|(name, path)| (name.to_owned(), path.to_owned())).collect(),
         firecracker: program("FIRECRACKER"),
         qemu: program("QEMU"),
         tsc_khz: answer.optional("TSC_KHZ")?,
@@ -278,37 +269,20 @@ fn read_host(answer: &Answer) -> Result<HostFacts, AnswerError> {
 fn read_image(line: &str) -> Option<ImageState> {
     let mut words = line.splitn(5, ' ');
     let folder = words.next()?.to_owned();
-    let sizes: Vec<u64> = words
-        .by_ref()
-        .take(3)
-        .map(|size| size.parse().unwrap_or(0))
-        .collect();
+    let sizes: Vec<u64> = words.by_ref().take(3).map(|size| size.parse().unwrap_or(0)).collect();
     let image: Image = match serde_json::from_str(words.next().unwrap_or_default()) {
         Ok(image) => image,
         Err(error) => {
-            return Some(ImageState::Broken(
-                folder,
-                format!("image.json cannot be read: {error}"),
-            ));
+            return Some(ImageState::Broken(folder, format!("image.json cannot be read: {error}")));
         }
     };
     if image.version > Image::VERSION {
-        return Some(ImageState::Broken(
-            folder,
-            "it was made by a newer mvm".to_owned(),
-        ));
+        return Some(ImageState::Broken(folder, "it was made by a newer mvm".to_owned()));
     }
-    let files = [
-        ("kernel", image.kernel.bytes),
-        ("base", image.base.bytes),
-        ("initrd", image.initrd.bytes),
-    ];
+    let files = [("kernel", image.kernel.bytes), ("base", image.base.bytes), ("initrd", image.initrd.bytes)];
     for ((name, wanted), size) in files.into_iter().zip(sizes) {
         if size == 0 {
-            return Some(ImageState::Broken(
-                folder,
-                format!("its file `{name}` is missing"),
-            ));
+            return Some(ImageState::Broken(folder, format!("its file `{name}` is missing")));
         } else if size != wanted {
             return Some(ImageState::Broken(
                 folder,
@@ -328,10 +302,8 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
     let state = match answer.text(&of("CELL")) {
         None => State::Stopped(answer.text(&of("ENDED")).map(str::to_owned)),
         Some(cell) => {
-            let running = read_running(cell).ok_or_else(|| AnswerError::Invalid {
-                key: of("CELL"),
-                value: cell.to_owned(),
-            })?;
+            let running = read_running(cell)
+                .ok_or_else(|| AnswerError::Invalid { key: of("CELL"), value: cell.to_owned() })?;
             match answer.text(&of("SSHD")) {
                 Some("answers") => State::Running(running),
                 Some(_) => State::Stuck(running),
@@ -342,27 +314,14 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
     // Keys travel on one line, with tabs for line ends.
     let key = |fact: &str| answer.text(&of(fact)).map(|text| text.replace('\t', "\n"));
     let keys = match (key("HOST_KEY"), key("HOST_KEY_PUBLIC"), key("AUTHORIZED")) {
-        (Some(host), Some(host_public), Some(authorized)) => Some(Keys {
-            host,
-            host_public,
-            authorized,
-        }),
+        (Some(host), Some(host_public), Some(authorized)) => Some(Keys { host, host_public, authorized }),
         _ => None,
     };
     let (disk_used, disk_size) = answer
         .text(&of("DISK"))
         .and_then(|text| text.split_once(' '))
-        .map_or((0, 0), |(used, size)| {
-            (used.parse().unwrap_or(0), size.parse().unwrap_or(0))
-        });
-    Ok(Machine {
-        name,
-        spec,
-        state,
-        keys,
-        disk_used,
-        disk_size,
-    })
+        .map_or((0, 0), |(used, size)| (used.parse().unwrap_or(0), size.parse().unwrap_or(0)));
+    Ok(Machine { name, spec, state, keys, disk_used, disk_size })
 }
 
 /// `PID UPTIME VMM ACCELERATOR`
@@ -429,17 +388,9 @@ MACHINE=.half.new
     #[test]
     fn a_truncated_image_is_not_used() {
         let observed = sample();
-        assert_eq!(
-            observed.image(crate::microvm::ImageName::default()).unwrap().id,
-            "abc"
-        );
-        let Some(ImageState::Broken(_, why)) = observed.image_by_id("cut") else {
-            panic!()
-        };
+        assert_eq!(observed.image(crate::microvm::ImageName::default()).unwrap().id, "abc");
+        let Some(ImageState::Broken(_, why)) = observed.image_by_id("cut") else { panic!() };
         assert_eq!(why, "its file `base` has 19 bytes instead of 20");
-        assert!(matches!(
-            observed.image_by_id("bad"),
-            Some(ImageState::Broken(..))
-        ));
+        assert!(matches!(observed.image_by_id("bad"), Some(ImageState::Broken(..))));
     }
 }

@@ -69,14 +69,7 @@ impl Step {
             Self::BuildImage(name) => format!("build the image {name}"),
             Self::End { name, why } => format!("end the machine {name}: {why}"),
             Self::Create(spec) => {
-                let Spec {
-                    name,
-                    image,
-                    cpus,
-                    memory_mib,
-                    disk_bytes,
-                    ..
-                } = spec;
+                let Spec { name, image, cpus, memory_mib, disk_bytes, .. } = spec;
                 format!(
                     "create the machine {name}: {image}, cpus {cpus}, memory {memory_mib}, disk {disk_bytes}"
                 )
@@ -94,9 +87,7 @@ impl Step {
 /// The steps from what is there to what is wanted; none when it is so already.
 pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     // Setup is about no machine.
-    let machine = observed
-        .machine(wanted.name)
-        .filter(|_| wanted.goal != Goal::Setup);
+    let machine = observed.machine(wanted.name).filter(|_| wanted.goal != Goal::Setup);
     let mut steps = Vec::new();
     if let Some(machine) = machine
         && machine.state.running().is_some()
@@ -105,10 +96,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         match &machine.state {
             State::Stuck(_) if wanted.goal == Goal::Dev => {
                 let why = "it runs, but does not answer on its SSH port".to_owned();
-                steps.push(Step::End {
-                    name: wanted.name.clone(),
-                    why,
-                });
+                steps.push(Step::End { name: wanted.name.clone(), why });
             }
             // Someone else's start, or one that was cut off: the start script waits with it.
             State::Booting(_) => {}
@@ -117,10 +105,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
                     "the machine `{}` runs, but does not answer",
                     wanted.name
                 ))
-                .hint(format!(
-                    "`mvm dev {0}` restarts it; `mvm stop {0}` ends it",
-                    wanted.name
-                )));
+                .hint(format!("`mvm dev {0}` restarts it; `mvm stop {0}` ends it", wanted.name)));
             }
             _ => return Ok(Vec::new()),
         }
@@ -156,13 +141,12 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     if wanted.goal == Goal::Setup {
         return Ok(steps);
     }
-    let (spec, changed) = match existing {
-        Some(spec) => changed(spec, &wanted.changes)?,
-        None => {
-            let spec = new_spec(wanted, observed.host.kvm, asked, image_id);
-            check_space(observed, 64 << 20, "a new machine")?;
-            (spec, Vec::new())
-        }
+    let (spec, changed) = if let Some(spec) = existing {
+        changed(spec, &wanted.changes)?
+    } else {
+        let spec = new_spec(wanted, observed.host.kvm, asked, image_id);
+        check_space(observed, 64 << 20, "a new machine")?;
+        (spec, Vec::new())
     };
     check_against_host(observed, &spec)?;
     if existing.is_none() {
@@ -177,13 +161,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
 }
 
 fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -> Spec {
-    let Changes {
-        cpus,
-        memory,
-        disk,
-        vmm,
-        ..
-    } = wanted.changes;
+    let Changes { cpus, memory, disk, vmm, .. } = wanted.changes;
     let defaults = wanted.defaults;
     Spec {
         version: Spec::VERSION,
@@ -195,12 +173,8 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
             // A second emulated one makes the boot slower.
             _ => 1,
         }),
-        memory_mib: memory
-            .or(defaults.memory)
-            .unwrap_or(Memory::from_mib(config::DEFAULT_MEMORY_MIB)),
-        disk_bytes: disk
-            .or(defaults.disk)
-            .unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
+        memory_mib: memory.or(defaults.memory).unwrap_or(Memory::from_mib(config::DEFAULT_MEMORY_MIB)),
+        disk_bytes: disk.or(defaults.disk).unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
         vmm: vmm.or(defaults.vmm).unwrap_or_default(),
         created: 0,
     }
@@ -214,22 +188,10 @@ fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
             lines.push(format!("{what}: {has} → {asked}"));
         }
     };
-    compare(
-        "image",
-        spec.image.to_string(),
-        changes.image.map(|v| v.to_string()),
-    );
+    compare("image", spec.image.to_string(), changes.image.map(|v| v.to_string()));
     compare("cpus", spec.cpus.to_string(), changes.cpus.map(|v| v.to_string()));
-    compare(
-        "memory",
-        spec.memory_mib.to_string(),
-        changes.memory.map(|v| v.to_string()),
-    );
-    compare(
-        "disk",
-        spec.disk_bytes.to_string(),
-        changes.disk.map(|v| v.to_string()),
-    );
+    compare("memory", spec.memory_mib.to_string(), changes.memory.map(|v| v.to_string()));
+    compare("disk", spec.disk_bytes.to_string(), changes.disk.map(|v| v.to_string()));
     compare("vmm", spec.vmm.to_string(), changes.vmm.map(|v| v.to_string()));
     lines
 }
@@ -278,11 +240,7 @@ fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -
         return Ok(());
     }
     let flags = flags(&wanted.changes);
-    let command = if wanted.goal == Goal::Start {
-        "start"
-    } else {
-        "dev"
-    };
+    let command = if wanted.goal == Goal::Start { "start" } else { "dev" };
     let name = wanted.name;
     Err(Error::failure(format!("the machine `{name}` runs with other values: {}", lines.join(", "))).hint(format!(
         "to apply them: `mvm stop {name} && mvm {command} {name}{flags}`; to enter it as it is, leave them out"
@@ -298,11 +256,7 @@ fn flags(changes: &Changes) -> String {
     };
     // Sizes as they are typed: no blank.
     let size = |bytes: u64| {
-        if bytes.is_multiple_of(1 << 30) {
-            format!("{}G", bytes >> 30)
-        } else {
-            format!("{}M", bytes >> 20)
-        }
+        if bytes.is_multiple_of(1 << 30) { format!("{}G", bytes >> 30) } else { format!("{}M", bytes >> 20) }
     };
     add("cpus", changes.cpus.map(|v| v.to_string()));
     add("memory", changes.memory.map(|v| size(v.bytes())));
@@ -314,9 +268,8 @@ fn flags(changes: &Changes) -> String {
 fn readable_spec(machine: &Machine) -> Result<&Spec> {
     machine.spec.as_ref().map_err(|why| {
         let name = &machine.name;
-        Error::failure(format!("the machine `{name}` is broken: {why}")).hint(format!(
-            "mend the file, or remove the machine and its disk with `mvm destroy {name}`"
-        ))
+        Error::failure(format!("the machine `{name}` is broken: {why}"))
+            .hint(format!("mend the file, or remove the machine and its disk with `mvm destroy {name}`"))
     })
 }
 
@@ -326,12 +279,7 @@ fn check_image_of(observed: &Observed, spec: &Spec) -> Result<()> {
         Some(ImageState::Broken(_, why)) => why.as_str(),
         None => "it is gone",
     };
-    let Spec {
-        name,
-        image,
-        image_id,
-        ..
-    } = spec;
+    let Spec { name, image, image_id, .. } = spec;
     Err(Error::failure(format!(
         "the image that `{name}` was made from ({image}, {}/images/{image_id}) cannot be used: {why}",
         observed.host.home
@@ -372,11 +320,8 @@ fn check_against_host(observed: &Observed, spec: &Spec) -> Result<()> {
 
 fn not_set_up(tasks: &[Task]) -> Error {
     let what: Vec<_> = tasks.iter().map(Task::describe).collect();
-    Error::failure(format!(
-        "this host is not set up: it remains to {}",
-        what.join("; ")
-    ))
-    .hint("run `mvm setup`, or `mvm dev`, which does everything")
+    Error::failure(format!("this host is not set up: it remains to {}", what.join("; ")))
+        .hint("run `mvm setup`, or `mvm dev`, which does everything")
 }
 
 #[cfg(test)]

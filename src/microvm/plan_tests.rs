@@ -31,10 +31,7 @@ fn ready() -> Observed {
             kvm: Kvm::Missing,
             tun: Device::Usable,
             tools: doctor::TOOLS.iter().map(tool).collect(),
-            qemu: Some(Program {
-                path: "/usr/bin/qemu-system-x86_64".into(),
-                version: "7.2.22".into(),
-            }),
+            qemu: Some(Program { path: "/usr/bin/qemu-system-x86_64".into(), version: "7.2.22".into() }),
             tsc_khz: Some(2_000_000),
             probed: Some(Probed {
                 has_subids: true,
@@ -59,41 +56,21 @@ fn with_machine(state: State) -> Observed {
         disk_used: 0,
         disk_size: 0,
     };
-    Observed {
-        machines: vec![machine],
-        ..ready()
-    }
+    Observed { machines: vec![machine], ..ready() }
 }
 
 fn running() -> Running {
-    Running {
-        pid: 7,
-        uptime: 1,
-        vmm: "qemu".into(),
-        accelerated: false,
-    }
+    Running { pid: 7, uptime: 1, vmm: "qemu".into(), accelerated: false }
 }
 
 fn try_plan(observed: &Observed, goal: Goal, changes: Changes) -> Result<Vec<Step>> {
     let name = "web".parse().unwrap();
-    plan(
-        observed,
-        &Wanted {
-            goal,
-            name: &name,
-            changes,
-            defaults: &MachineDefaults::default(),
-        },
-    )
+    plan(observed, &Wanted { goal, name: &name, changes, defaults: &MachineDefaults::default() })
 }
 
 /// The steps by name alone.
 fn words(observed: &Observed, goal: Goal) -> Vec<&'static str> {
-    try_plan(observed, goal, Changes::default())
-        .unwrap()
-        .iter()
-        .map(word)
-        .collect()
+    try_plan(observed, goal, Changes::default()).unwrap().iter().map(word).collect()
 }
 
 fn word(step: &Step) -> &'static str {
@@ -108,38 +85,19 @@ fn word(step: &Step) -> &'static str {
 
 fn refusal(observed: &Observed, goal: Goal, changes: Changes) -> (Kind, String) {
     let error = try_plan(observed, goal, changes).unwrap_err();
-    assert!(
-        !error.hints.is_empty(),
-        "every refusal says what to do next: {error:?}"
-    );
-    (
-        error.kind,
-        format!("{} | {}", error.source, error.hints.join(" | ")),
-    )
+    assert!(!error.hints.is_empty(), "every refusal says what to do next: {error:?}");
+    (error.kind, format!("{} | {}", error.source, error.hints.join(" | ")))
 }
 
 #[test]
 fn dev_does_what_is_missing_in_every_state() {
     let bare = Observed {
-        host: HostFacts {
-            tools: [].into(),
-            qemu: None,
-            ..ready().host
-        },
+        host: HostFacts { tools: [].into(), qemu: None, ..ready().host },
         images: Vec::new(),
         machines: Vec::new(),
     };
     assert_eq!(words(&bare, Goal::Dev), ["admin", "image", "create"]);
-    assert_eq!(
-        words(
-            &Observed {
-                images: Vec::new(),
-                ..ready()
-            },
-            Goal::Dev
-        ),
-        ["image", "create", "start"]
-    );
+    assert_eq!(words(&Observed { images: Vec::new(), ..ready() }, Goal::Dev), ["image", "create", "start"]);
     assert_eq!(words(&ready(), Goal::Dev), ["create", "start"]);
     for (state, steps) in [
         (State::Stopped(None), &["start"][..]),
@@ -155,135 +113,63 @@ fn dev_does_what_is_missing_in_every_state() {
 #[test]
 fn setup_stops_short_of_a_machine() {
     assert_eq!(words(&ready(), Goal::Setup), [""; 0]);
-    assert_eq!(
-        words(
-            &Observed {
-                images: Vec::new(),
-                ..ready()
-            },
-            Goal::Setup
-        ),
-        ["image"]
-    );
-    let closed = Observed {
-        host: HostFacts {
-            tun: Device::Denied,
-            ..ready().host
-        },
-        ..ready()
-    };
+    assert_eq!(words(&Observed { images: Vec::new(), ..ready() }, Goal::Setup), ["image"]);
+    let closed = Observed { host: HostFacts { tun: Device::Denied, ..ready().host }, ..ready() };
     assert_eq!(words(&closed, Goal::Setup), ["admin"]);
 }
 
 #[test]
 fn a_running_machine_is_entered_even_when_the_host_has_lost_a_package() {
     let observed = with_machine(State::Running(running()));
-    let observed = Observed {
-        host: HostFacts {
-            tools: [].into(),
-            ..observed.host
-        },
-        ..observed
-    };
+    let observed = Observed { host: HostFacts { tools: [].into(), ..observed.host }, ..observed };
     assert_eq!(words(&observed, Goal::Dev), [""; 0]);
 }
 
 #[test]
 fn start_says_what_is_missing() {
-    let no_image = Observed {
-        images: Vec::new(),
-        ..ready()
-    };
-    assert!(
-        refusal(&no_image, Goal::Start, Changes::default())
-            .1
-            .contains("mvm setup")
-    );
-    let no_tools = Observed {
-        host: HostFacts {
-            tools: [].into(),
-            ..ready().host
-        },
-        ..ready()
-    };
+    let no_image = Observed { images: Vec::new(), ..ready() };
+    assert!(refusal(&no_image, Goal::Start, Changes::default()).1.contains("mvm setup"));
+    let no_tools = Observed { host: HostFacts { tools: [].into(), ..ready().host }, ..ready() };
     let (_, text) = refusal(&no_tools, Goal::Start, Changes::default());
     assert!(text.contains("passt") && text.contains("mvm setup"), "{text}");
-    let (_, text) = refusal(
-        &with_machine(State::Stuck(running())),
-        Goal::Start,
-        Changes::default(),
-    );
+    let (_, text) = refusal(&with_machine(State::Stuck(running())), Goal::Start, Changes::default());
     assert!(text.contains("mvm dev web"), "{text}");
 }
 
 #[test]
 fn a_stopped_machine_takes_on_new_values_and_a_running_one_says_how() {
-    let changes = Changes {
-        cpus: Some(4),
-        memory: Some(Memory::from_mib(2048)),
-        ..Changes::default()
-    };
+    let changes = Changes { cpus: Some(4), memory: Some(Memory::from_mib(2048)), ..Changes::default() };
     let steps = try_plan(&with_machine(State::Stopped(None)), Goal::Start, changes).unwrap();
-    let [Step::Start { spec, changed, .. }] = &steps[..] else {
-        panic!("{steps:?}")
-    };
+    let [Step::Start { spec, changed, .. }] = &steps[..] else { panic!("{steps:?}") };
     assert_eq!((spec.cpus, spec.memory_mib.mib()), (4, 2048));
     assert_eq!(changed, &["cpus: 2 → 4", "memory: 512 MiB → 2 GiB"]);
 
     let (kind, text) = refusal(&with_machine(State::Running(running())), Goal::Dev, changes);
     assert_eq!(kind, Kind::Failure);
-    assert!(
-        text.contains("mvm stop web && mvm dev web --cpus 4 --memory 2G"),
-        "{text}"
-    );
+    assert!(text.contains("mvm stop web && mvm dev web --cpus 4 --memory 2G"), "{text}");
     // What it has already is no change.
-    let same = Changes {
-        cpus: Some(2),
-        ..Changes::default()
-    };
-    assert_eq!(
-        try_plan(&with_machine(State::Running(running())), Goal::Dev, same).unwrap(),
-        []
-    );
+    let same = Changes { cpus: Some(2), ..Changes::default() };
+    assert_eq!(try_plan(&with_machine(State::Running(running())), Goal::Dev, same).unwrap(), []);
 }
 
 #[test]
 fn what_cannot_be_is_refused_with_the_valid_form() {
     let stopped = with_machine(State::Stopped(None));
-    let smaller = Changes {
-        disk: Some(DiskSize::from_bytes(1 << 30)),
-        ..Changes::default()
-    };
+    let smaller = Changes { disk: Some(DiskSize::from_bytes(1 << 30)), ..Changes::default() };
     assert_eq!(refusal(&stopped, Goal::Start, smaller).0, Kind::Usage);
-    let trixie = Changes {
-        image: Some("debian:trixie".parse().unwrap()),
-        ..Changes::default()
-    };
+    let trixie = Changes { image: Some("debian:trixie".parse().unwrap()), ..Changes::default() };
     assert!(refusal(&stopped, Goal::Dev, trixie).1.contains("mvm destroy web"));
-    let memory = Changes {
-        memory: Some(Memory::from_mib(9000)),
-        ..Changes::default()
-    };
+    let memory = Changes { memory: Some(Memory::from_mib(9000)), ..Changes::default() };
     let (kind, text) = refusal(&ready(), Goal::Start, memory);
     assert!(kind == Kind::Usage && text.contains("8 GiB"), "{text}");
-    let firecracker = Changes {
-        vmm: Some(VmmChoice::Firecracker),
-        ..Changes::default()
-    };
-    assert!(
-        refusal(&ready(), Goal::Start, firecracker)
-            .1
-            .contains("no /dev/kvm")
-    );
+    let firecracker = Changes { vmm: Some(VmmChoice::Firecracker), ..Changes::default() };
+    assert!(refusal(&ready(), Goal::Start, firecracker).1.contains("no /dev/kvm"));
 }
 
 #[test]
 fn space_is_checked_before_work_begins() {
     let full = Observed {
-        host: HostFacts {
-            free_bytes: 1 << 20,
-            ..ready().host
-        },
+        host: HostFacts { free_bytes: 1 << 20, ..ready().host },
         images: Vec::new(),
         machines: Vec::new(),
     };
@@ -295,16 +181,9 @@ fn space_is_checked_before_work_begins() {
 fn broken_things_are_named_and_nothing_is_touched() {
     let mut observed = with_machine(State::Stopped(None));
     observed.machines[0].spec = Err("vm.json cannot be read".into());
-    assert!(
-        refusal(&observed, Goal::Dev, Changes::default())
-            .1
-            .contains("mvm destroy web")
-    );
+    assert!(refusal(&observed, Goal::Dev, Changes::default()).1.contains("mvm destroy web"));
     let mut observed = with_machine(State::Stopped(None));
-    observed.images = vec![ImageState::Broken(
-        "abc".into(),
-        "its file `base` is missing".into(),
-    )];
+    observed.images = vec![ImageState::Broken("abc".into(), "its file `base` is missing".into())];
     let (_, text) = refusal(&observed, Goal::Dev, Changes::default());
     assert!(
         text.contains("its file `base` is missing") && text.contains("/home/dev/mvm/images/abc"),

@@ -89,9 +89,7 @@ impl FromStr for Memory {
         if mib < u64::from(Self::MIN_MIB) {
             return Err(format!("a machine needs at least {}M", Self::MIN_MIB));
         }
-        u32::try_from(mib)
-            .map(Self)
-            .map_err(|_| "that is more than any host has".to_owned())
+        u32::try_from(mib).map(Self).map_err(|_| "that is more than any host has".to_owned())
     }
 }
 
@@ -269,9 +267,7 @@ impl Spec {
         let Version { version } =
             serde_json::from_str(text).map_err(|error| format!("vm.json cannot be read: {error}"))?;
         if version > Self::VERSION {
-            return Err(format!(
-                "vm.json has version {version}: it was written by a newer mvm"
-            ));
+            return Err(format!("vm.json has version {version}: it was written by a newer mvm"));
         }
         serde_json::from_str(text).map_err(|error| format!("vm.json cannot be read: {error}"))
     }
@@ -321,11 +317,7 @@ mod tests {
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(Spec::parse(&text), Ok(spec));
         assert!(Spec::parse("").unwrap_err().contains("cannot be read"));
-        assert!(
-            Spec::parse(&text.replace("\"version\":1", "\"version\":9"))
-                .unwrap_err()
-                .contains("newer")
-        );
+        assert!(Spec::parse(&text.replace("\"version\":1", "\"version\":9")).unwrap_err().contains("newer"));
         assert!(Spec::parse(&text.replace("web", "We b")).is_err());
     }
 }

@@ -8,9 +8,7 @@ use crate::network;
 use crate::shell::Call;
 
 /// Terminals that the guest's terminfo knows (Debian's ncurses-base).
-const KNOWN_TERMINALS: &[&str] = &[
-    "ansi", "linux", "rxvt", "screen", "tmux", "vt100", "vt220", "xterm",
-];
+const KNOWN_TERMINALS: &[&str] = &["ansi", "linux", "rxvt", "screen", "tmux", "vt100", "vt220", "xterm"];
 
 /// The name the machine's host key is pinned under.
 pub fn host_alias(name: &MachineName) -> String {
@@ -54,15 +52,7 @@ pub fn enter(home: &str, name: &MachineName, pid: u32, command: &[OsString], ter
         tracing::debug!(kind, "the guest knows no such terminal");
         add(&["env", "TERM=xterm-256color"]);
     }
-    add(&[
-        "nsenter",
-        "-t",
-        &pid.to_string(),
-        "-U",
-        "-n",
-        "--preserve-credentials",
-        "ssh",
-    ]);
+    add(&["nsenter", "-t", &pid.to_string(), "-U", "-n", "--preserve-credentials", "ssh"]);
     argv.extend(options(home, name).into_iter().map(OsString::from));
     argv.push(if terminal.interactive { "-t" } else { "-T" }.into());
     argv.push(host_alias(name).into());
@@ -83,10 +73,9 @@ pub struct Terminal {
 }
 
 fn is_known(kind: &str) -> bool {
-    KNOWN_TERMINALS.iter().any(|known| {
-        kind.strip_prefix(known)
-            .is_some_and(|rest| rest.is_empty() || rest == "-256color")
-    })
+    KNOWN_TERMINALS
+        .iter()
+        .any(|known| kind.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest == "-256color"))
 }
 
 /// ssh joins its words with blanks and a shell reads them, so each is quoted first.
@@ -105,33 +94,18 @@ mod tests {
     use super::*;
 
     fn line(command: &[&str]) -> String {
-        remote_line(&command.iter().map(OsString::from).collect::<Vec<_>>())
-            .into_string()
-            .unwrap()
+        remote_line(&command.iter().map(OsString::from).collect::<Vec<_>>()).into_string().unwrap()
     }
 
     #[test]
     fn arguments_reach_the_guest_as_given() {
         // Through a real shell, as sshd does it.
-        for words in [
-            &[
-                "a b",
-                "",
-                "it's",
-                "$HOME `id` \"x\" \\ *",
-                "new\nline",
-                "!bang",
-                "-n",
-                "~",
-            ][..],
-            &["exit 42"],
-        ] {
+        for words in
+            [&["a b", "", "it's", "$HOME `id` \"x\" \\ *", "new\nline", "!bang", "-n", "~"][..], &["exit 42"]]
+        {
             let command = [&["printf", "%s\\0"], words].concat();
             let output = crate::shell::run(&Call::new(["sh", "-c", &line(&command)]), &mut |_| {}).unwrap();
-            let expected: Vec<u8> = words
-                .iter()
-                .flat_map(|word| [word.as_bytes(), b"\0"].concat())
-                .collect();
+            let expected: Vec<u8> = words.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
             assert_eq!(output.stdout, expected, "{}", line(&command));
         }
     }
@@ -154,10 +128,7 @@ mod tests {
     fn the_session_gets_a_terminal_it_knows() {
         let name = "web".parse().unwrap();
         let enter = |kind: &str| {
-            let terminal = Terminal {
-                interactive: true,
-                kind: Some(kind.to_owned()),
-            };
+            let terminal = Terminal { interactive: true, kind: Some(kind.to_owned()) };
             enter("/h", &name, 7, &[], &terminal).argv[0].clone()
         };
         assert_eq!(enter("xterm-256color"), "nsenter");
@@ -173,9 +144,6 @@ mod tests {
             words.contains("StrictHostKeyChecking=yes") && words.contains("HostKeyAlias=mvm-web"),
             "{words}"
         );
-        assert!(
-            words.contains("UserKnownHostsFile=\"/home/me/machines/web/keys/known_hosts\""),
-            "{words}"
-        );
+        assert!(words.contains("UserKnownHostsFile=\"/home/me/machines/web/keys/known_hosts\""), "{words}");
     }
 }

@@ -49,57 +49,41 @@ pub enum How {
 }
 
 pub fn create(spec: &Spec) -> serde_json::Result<Script<()>> {
-    Ok(
-        script!("microvm/create" with ["cell/lib", "microvm/lib"], |_| Ok(()))
-            .input("NAME", spec.name.as_str())
-            .input("VM_JSON", serde_json::to_string(spec)?)
-            .input("DISK_BYTES", spec.disk_bytes.bytes().to_string()),
-    )
+    Ok(script!("microvm/create" with ["cell/lib", "microvm/lib"], |_| Ok(()))
+        .input("NAME", spec.name.as_str())
+        .input("VM_JSON", serde_json::to_string(spec)?)
+        .input("DISK_BYTES", spec.disk_bytes.bytes().to_string()))
 }
 
 /// Starts the machine, or waits for one that is starting.
 pub fn start(spec: &Spec, vmm: &Vmm, launch: &Launch, keys: &Keys) -> anyhow::Result<Script<Started>> {
     let accelerator = if vmm.accelerated { "kvm" } else { "tcg" };
-    let boot_seconds = if vmm.accelerated {
-        BOOT_SECONDS
-    } else {
-        BOOT_SECONDS_EMULATED
-    };
-    Ok(
-        script!("microvm/start" with ["cell/lib", "microvm/lib"], read_started)
-            .input("NAME", spec.name.as_str())
-            .input("IMAGE", spec.image_id.as_str())
-            .input("VM_JSON", serde_json::to_string(spec)?)
-            .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())
-            .input("AS", format!("{} {accelerator}", vmm.kind.word()))
-            .input("BOOT_SECONDS", boot_seconds.to_string())
-            .input("VMM_CONFIG", launch.config.clone().unwrap_or_default())
-            .input("HALT_WATCH", if launch.watch_halt { "yes" } else { "no" })
-            .input("CELL", include_str!("../../resources/scripts/cell/cell.sh"))
-            .input("INSIDE", include_str!("../../resources/scripts/cell/inside.sh"))
-            .input("PASTA_ADDR", network::DNS.to_string())
-            .input("MTU", network::MTU.to_string())
-            .input("TAP", network::TAP)
-            .input("HOST_CIDR", network::HOST_CIDR)
-            .input("GUEST_IP", network::GUEST.to_string())
-            .input("GUEST_MAC", network::GUEST_MAC)
-            .args(&launch.argv)
-            .payload(seed::archive(spec.name.as_str(), keys)?),
-    )
+    let boot_seconds = if vmm.accelerated { BOOT_SECONDS } else { BOOT_SECONDS_EMULATED };
+    Ok(script!("microvm/start" with ["cell/lib", "microvm/lib"], read_started)
+        .input("NAME", spec.name.as_str())
+        .input("IMAGE", spec.image_id.as_str())
+        .input("VM_JSON", serde_json::to_string(spec)?)
+        .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())
+        .input("AS", format!("{} {accelerator}", vmm.kind.word()))
+        .input("BOOT_SECONDS", boot_seconds.to_string())
+        .input("VMM_CONFIG", launch.config.clone().unwrap_or_default())
+        .input("HALT_WATCH", if launch.watch_halt { "yes" } else { "no" })
+        .input("CELL", include_str!("../../resources/scripts/cell/cell.sh"))
+        .input("INSIDE", include_str!("../../resources/scripts/cell/inside.sh"))
+        .input("PASTA_ADDR", network::DNS.to_string())
+        .input("MTU", network::MTU.to_string())
+        .input("TAP", network::TAP)
+        .input("HOST_CIDR", network::HOST_CIDR)
+        .input("GUEST_IP", network::GUEST.to_string())
+        .input("GUEST_MAC", network::GUEST_MAC)
+        .args(&launch.argv)
+        .payload(seed::archive(spec.name.as_str(), keys)?))
 }
 
 fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
-    let text = |key| {
-        answer
-            .text(key)
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-    };
+    let text = |key| answer.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(match text("TROUBLE").as_deref() {
-        None => Started::Ready {
-            pid: answer.get("PID")?,
-            newly: answer.text("STARTED") == Some("yes"),
-        },
+        None => Started::Ready { pid: answer.get("PID")?, newly: answer.text("STARTED") == Some("yes") },
         Some(_) => Started::Failed(Trouble {
             exit: text("EXIT"),
             init: text("INIT"),
@@ -115,9 +99,7 @@ pub fn stop(name: &MachineName, home: &str, seconds: u32) -> Script<Stopped> {
     // A restart ends the VMM as well (none starts a guest again), and Firecracker knows no power-off. In the first seconds
     // there is no systemd to ask yet.
     let line = "systemctl reboot 2>/dev/null || { sync; reboot -f; }";
-    let ask = ssh::options(home, name)
-        .into_iter()
-        .chain([ssh::host_alias(name), line.to_owned()]);
+    let ask = ssh::options(home, name).into_iter().chain([ssh::host_alias(name), line.to_owned()]);
     script!("microvm/stop" with ["cell/lib", "microvm/lib"], read_stopped)
         .input("NAME", name.as_str())
         .input("SECONDS_TO_WAIT", seconds.to_string())

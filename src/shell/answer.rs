@@ -22,40 +22,27 @@ impl Answer {
     pub fn parse(stdout: &str) -> Option<Self> {
         let mut lines = stdout.lines();
         lines.by_ref().find(|line| line.trim_end() == MARK)?;
-        let pair = |line: &str| {
-            line.split_once('=')
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        };
+        let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         Some(Self(lines.filter_map(pair).collect()))
     }
 
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(k, _)| k == key)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
     pub fn get<T: FromStr>(&self, key: &str) -> Result<T, AnswerError> {
-        self.optional(key)?
-            .ok_or_else(|| AnswerError::Missing(key.to_owned()))
+        self.optional(key)?.ok_or_else(|| AnswerError::Missing(key.to_owned()))
     }
 
     pub fn optional<T: FromStr>(&self, key: &str) -> Result<Option<T>, AnswerError> {
         let Some(value) = self.text(key) else {
             return Ok(None);
         };
-        let invalid = |_| AnswerError::Invalid {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        };
+        let invalid = |_| AnswerError::Invalid { key: key.to_owned(), value: value.to_owned() };
         value.parse().map(Some).map_err(invalid)
     }
 }
@@ -69,14 +56,8 @@ mod tests {
         let answer = Answer::parse("Welcome!\nMTU=1\n::mvm::\nMTU=1400\nTOOL=a\nTOOL=b=c\n").unwrap();
         assert_eq!(answer.get::<u16>("MTU"), Ok(1400));
         assert_eq!(answer.all("TOOL").collect::<Vec<_>>(), ["a", "b=c"]);
-        assert_eq!(
-            answer.get::<u16>("NONE"),
-            Err(AnswerError::Missing("NONE".into()))
-        );
-        assert!(matches!(
-            answer.get::<u16>("TOOL"),
-            Err(AnswerError::Invalid { .. })
-        ));
+        assert_eq!(answer.get::<u16>("NONE"), Err(AnswerError::Missing("NONE".into())));
+        assert!(matches!(answer.get::<u16>("TOOL"), Err(AnswerError::Invalid { .. })));
         assert_eq!(Answer::parse("Welcome!\n"), None);
     }
 }

@@ -25,20 +25,14 @@ impl Call {
         I: IntoIterator<Item = S>,
         S: Into<OsString>,
     {
-        Self {
-            argv: argv.into_iter().map(Into::into).collect(),
-            stdin: None,
-        }
+        Self { argv: argv.into_iter().map(Into::into).collect(), stdin: None }
     }
 
     fn program(&self) -> &OsStr {
         self.argv.first().map_or(OsStr::new(""), OsString::as_os_str)
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the place that starts processes"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the place that starts processes")]
     fn command(&self) -> Command {
         let mut command = Command::new(self.program());
         command.args(self.argv.iter().skip(1));
@@ -85,11 +79,7 @@ pub fn run(call: &Call, on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<
     tracing::debug!(argv = ?Shortened(&call.argv), stdin = call.stdin.as_ref().map(Vec::len), "run");
     let mut child = call
         .command()
-        .stdin(if call.stdin.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
+        .stdin(if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -106,9 +96,7 @@ pub fn run(call: &Call, on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<
         });
         let reader = scope.spawn(|| {
             let mut bytes = Vec::new();
-            stdout
-                .map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes))
-                .map(|_| bytes)
+            stdout.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes)).map(|_| bytes)
         });
         if let Some(pipe) = stderr {
             each_line(pipe, |line| {
@@ -123,15 +111,9 @@ pub fn run(call: &Call, on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<
                 on_event(event);
             })?;
         }
-        reader
-            .join()
-            .unwrap_or_else(|_| Err(std::io::Error::other("the reader of standard output panicked")))
+        reader.join().unwrap_or_else(|_| Err(std::io::Error::other("the reader of standard output panicked")))
     })?;
-    Ok(Output {
-        status: child.wait()?,
-        stdout,
-        log,
-    })
+    Ok(Output { status: child.wait()?, stdout, log })
 }
 
 /// Runs `call` on this terminal, with its input and output as they are.
@@ -148,9 +130,7 @@ pub fn replace_process(call: &Call) -> std::io::Error {
 
 /// The exit code a shell would show: 128 + the signal for a process ended by one.
 pub fn exit_code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 fn each_line(pipe: impl Read, mut each: impl FnMut(&str)) -> std::io::Result<()> {

@@ -22,30 +22,14 @@ pub enum ScriptError {
     #[error("cannot start `{program}`: {source}")]
     Spawn { program: String, source: std::io::Error },
     #[error("the script {script} never began (exit code {code}){}", tail(.log))]
-    NeverStarted {
-        script: &'static str,
-        code: i32,
-        log: Vec<String>,
-    },
+    NeverStarted { script: &'static str, code: i32, log: Vec<String> },
     /// A failure that the script knows by name.
     #[error("{message}{}", tail(.log))]
-    Named {
-        kind: String,
-        message: String,
-        log: Vec<String>,
-    },
+    Named { kind: String, message: String, log: Vec<String> },
     #[error("the script {script} failed (exit code {code}) at {command}{}", tail(.log))]
-    Failed {
-        script: &'static str,
-        command: String,
-        code: i32,
-        log: Vec<String>,
-    },
+    Failed { script: &'static str, command: String, code: i32, log: Vec<String> },
     #[error("the script {script}: {source}")]
-    Answer {
-        script: &'static str,
-        source: AnswerError,
-    },
+    Answer { script: &'static str, source: AnswerError },
 }
 
 impl ScriptError {
@@ -66,15 +50,7 @@ fn tail(log: &[String]) -> String {
 impl<T> Script<T> {
     /// Use [`script!`](crate::script), which finds the file and puts the prelude before it.
     pub fn new(name: &'static str, body: String, read: fn(&Answer) -> Result<T, AnswerError>) -> Self {
-        Self {
-            name,
-            body,
-            inputs: BTreeMap::new(),
-            args: Vec::new(),
-            stdin: None,
-            root: false,
-            read,
-        }
+        Self { name, body, inputs: BTreeMap::new(), args: Vec::new(), stdin: None, root: false, read }
     }
 
     /// An input: the script finds it as a variable of that name.
@@ -111,11 +87,7 @@ impl<T> Script<T> {
 
     /// The script as a command line: the same for every kind of Linux side.
     pub fn call(&self, is_root: bool) -> Call {
-        let sudo: &[&str] = if self.root && !is_root {
-            &["sudo", "-n"]
-        } else {
-            &[]
-        };
+        let sudo: &[&str] = if self.root && !is_root { &["sudo", "-n"] } else { &[] };
         let mut argv: Vec<OsString> = sudo.iter().map(Into::into).collect();
         argv.push("env".into());
         for (name, value) in &self.inputs {
@@ -126,10 +98,7 @@ impl<T> Script<T> {
         }
         argv.extend(["bash", "-c", &self.body, self.name].map(OsString::from));
         argv.extend(self.args.iter().cloned());
-        Call {
-            argv,
-            stdin: self.stdin.clone(),
-        }
+        Call { argv, stdin: self.stdin.clone() }
     }
 
     /// Sends the script to the Linux side, waits for its end and reads its answer.
@@ -148,20 +117,11 @@ impl<T> Script<T> {
             return Err(ScriptError::NeverStarted { script, code, log });
         };
         if let Some((kind, message)) = answer.text("DIED").and_then(|died| died.split_once(' ')) {
-            return Err(ScriptError::Named {
-                kind: kind.to_owned(),
-                message: message.to_owned(),
-                log,
-            });
+            return Err(ScriptError::Named { kind: kind.to_owned(), message: message.to_owned(), log });
         }
         if !status.success() {
             let command = answer.text("FAILED").unwrap_or("an unknown place").to_owned();
-            return Err(ScriptError::Failed {
-                script,
-                command,
-                code,
-                log,
-            });
+            return Err(ScriptError::Failed { script, command, code, log });
         }
         (self.read)(&answer).map_err(|source| ScriptError::Answer { script, source })
     }
@@ -204,17 +164,9 @@ mod tests {
 
     #[test]
     fn each_way_of_failing_is_its_own_error() {
-        assert_eq!(
-            run("die no-disk 'the disk is gone'").unwrap_err().named(),
-            Some("no-disk")
-        );
+        assert_eq!(run("die no-disk 'the disk is gone'").unwrap_err().named(), Some("no-disk"));
         match run("echo why >&2\nfalse\n") {
-            Err(ScriptError::Failed {
-                command,
-                code: 1,
-                log,
-                ..
-            }) => {
+            Err(ScriptError::Failed { command, code: 1, log, .. }) => {
                 assert!(command.ends_with(": false"), "{command}");
                 assert_eq!(log, ["why"]);
             }

@@ -48,11 +48,7 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &str, epoc
         "--id",
         spec.name.as_str(),
     ];
-    Launch {
-        argv: argv.map(str::to_owned).into(),
-        config: Some(config.to_string()),
-        watch_halt: true,
-    }
+    Launch { argv: argv.map(str::to_owned).into(), config: Some(config.to_string()), watch_halt: true }
 }
 
 #[cfg(test)]
@@ -72,22 +68,12 @@ mod tests {
         let keys: Vec<_> = config.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             keys,
-            [
-                "boot-source",
-                "drives",
-                "entropy",
-                "logger",
-                "machine-config",
-                "network-interfaces"
-            ]
+            ["boot-source", "drives", "entropy", "logger", "machine-config", "network-interfaces"]
         );
         assert_eq!(config["drives"][0]["path_on_host"], "../../images/abc/base");
         assert_eq!(config["drives"][1]["cache_type"], "Writeback");
         let args = config["boot-source"]["boot_args"].as_str().unwrap();
-        assert!(
-            args.len() < 2048 && args.contains("mvm.bus=mmio mvm.epoch=7"),
-            "{args}"
-        );
+        assert!(args.len() < 2048 && args.contains("mvm.bus=mmio mvm.epoch=7"), "{args}");
         assert_eq!(launch.argv[0], "/bin/firecracker");
     }
 }

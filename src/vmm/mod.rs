@@ -86,11 +86,7 @@ impl Vmm {
             Error::failure(format!("`qemu-system-{}` is not installed", host.arch)).hint("run `mvm setup`")
         })?;
         let accelerated = host.kvm == Kvm::Usable;
-        let how = if accelerated {
-            "with KVM"
-        } else {
-            "in software emulation"
-        };
+        let how = if accelerated { "with KVM" } else { "in software emulation" };
         Ok(Self {
             kind: Kind::Qemu,
             why: format!("QEMU {} {how}: {why}", program.version),
@@ -154,11 +150,7 @@ enum Bus {
 /// What both VMMs put on the guest kernel's command line. `cryptomgr.notests` alone halves the kernel's boot
 /// (measured; docs/boot.md), and each line on the console costs an exit to the VMM.
 fn kernel_args(host: &HostFacts, bus: Bus, epoch: u64) -> Vec<String> {
-    let console = if host.arch == "aarch64" {
-        "ttyAMA0"
-    } else {
-        "ttyS0"
-    };
+    let console = if host.arch == "aarch64" { "ttyAMA0" } else { "ttyS0" };
     let bus = match bus {
         Bus::Mmio => "mmio",
         Bus::Pci => "pci",
@@ -181,14 +173,8 @@ mod tests {
             user: "dev".into(),
             kvm,
             tsc_khz: Some(2_596_144),
-            firecracker: firecracker.map(|v| Program {
-                path: "/bin/firecracker".into(),
-                version: v.into(),
-            }),
-            qemu: Some(Program {
-                path: "/usr/bin/qemu-system-x86_64".into(),
-                version: "7.2.22".into(),
-            }),
+            firecracker: firecracker.map(|v| Program { path: "/bin/firecracker".into(), version: v.into() }),
+            qemu: Some(Program { path: "/usr/bin/qemu-system-x86_64".into(), version: "7.2.22".into() }),
             ..HostFacts::default()
         }
     }
@@ -196,18 +182,8 @@ mod tests {
     #[test]
     fn the_best_vmm_is_taken_and_the_reason_said() {
         for (kvm, firecracker, choice, expected) in [
-            (
-                Kvm::Usable,
-                Some("1.16.1"),
-                VmmChoice::Auto,
-                "Firecracker 1.16.1 with KVM",
-            ),
-            (
-                Kvm::Usable,
-                None,
-                VmmChoice::Auto,
-                "QEMU 7.2.22 with KVM: no firecracker on PATH",
-            ),
+            (Kvm::Usable, Some("1.16.1"), VmmChoice::Auto, "Firecracker 1.16.1 with KVM"),
+            (Kvm::Usable, None, VmmChoice::Auto, "QEMU 7.2.22 with KVM: no firecracker on PATH"),
             (
                 Kvm::Usable,
                 Some("1.4.0"),
@@ -220,32 +196,18 @@ mod tests {
                 VmmChoice::Auto,
                 "QEMU 7.2.22 in software emulation: /dev/kvm opens, but the CPU shows neither vmx nor svm",
             ),
-            (
-                Kvm::Usable,
-                Some("1.16.1"),
-                VmmChoice::Qemu,
-                "QEMU 7.2.22 with KVM: as asked for",
-            ),
+            (Kvm::Usable, Some("1.16.1"), VmmChoice::Qemu, "QEMU 7.2.22 with KVM: as asked for"),
         ] {
-            assert_eq!(
-                Vmm::choose(choice, &host(kvm, firecracker)).unwrap().why,
-                expected
-            );
+            assert_eq!(Vmm::choose(choice, &host(kvm, firecracker)).unwrap().why, expected);
         }
     }
 
     #[test]
     fn a_vmm_that_cannot_run_is_refused_with_the_remedy() {
         let error = Vmm::choose(VmmChoice::Firecracker, &host(Kvm::Denied, Some("1.16.1"))).unwrap_err();
-        assert!(
-            error.source.to_string().contains("may not open /dev/kvm"),
-            "{error:?}"
-        );
+        assert!(error.source.to_string().contains("may not open /dev/kvm"), "{error:?}");
         assert!(error.hints[0].contains("usermod -aG kvm dev"), "{error:?}");
-        let none = HostFacts {
-            qemu: None,
-            ..host(Kvm::Missing, None)
-        };
+        let none = HostFacts { qemu: None, ..host(Kvm::Missing, None) };
         assert!(Vmm::choose(VmmChoice::Auto, &none).unwrap_err().hints[0].contains("mvm setup"));
     }
 }

@@ -21,70 +21,29 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &str, epoc
     }
     let mut argv: Vec<String> = vec![vmm.program.path.clone()];
     let mut add = |words: &[&str]| argv.extend(words.iter().map(|&word| word.to_owned()));
-    add(&[
-        "-name",
-        spec.name.as_str(),
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-    ]);
+    add(&["-name", spec.name.as_str(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     add(machine.words());
     add(if vmm.accelerated {
         &["-accel", "kvm", "-cpu", "host"]
     } else {
         &["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max"]
     });
-    add(&[
-        "-smp",
-        &spec.cpus.to_string(),
-        "-m",
-        &spec.memory_mib.mib().to_string(),
-    ]);
-    add(&[
-        "-kernel",
-        &format!("{image}/kernel"),
-        "-initrd",
-        "run/initrd",
-        "-append",
-        &args.join(" "),
-    ]);
-    add(&[
-        "-chardev",
-        "file,id=console,path=console.log",
-        "-serial",
-        "chardev:console",
-    ]);
+    add(&["-smp", &spec.cpus.to_string(), "-m", &spec.memory_mib.mib().to_string()]);
+    add(&["-kernel", &format!("{image}/kernel"), "-initrd", "run/initrd", "-append", &args.join(" ")]);
+    add(&["-chardev", "file,id=console,path=console.log", "-serial", "chardev:console"]);
     // The guest's flushes reach the host's disk: what was fsynced survives.
-    add(&[
-        "-drive",
-        &format!("if=none,id=base,file={image}/base,format=raw,readonly=on"),
-    ]);
+    add(&["-drive", &format!("if=none,id=base,file={image}/base,format=raw,readonly=on")]);
     add(&["-device", &format!("virtio-blk-{device},drive=base")]);
     add(&[
         "-drive",
         "if=none,id=disk,file=disk.img,format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap",
     ]);
     add(&["-device", &format!("virtio-blk-{device},drive=disk")]);
-    add(&[
-        "-netdev",
-        &format!(
-            "tap,id=net,ifname={},script=no,downscript=no,vhost=off",
-            network::TAP
-        ),
-    ]);
+    add(&["-netdev", &format!("tap,id=net,ifname={},script=no,downscript=no,vhost=off", network::TAP)]);
     let rom = if bus == Bus::Pci { ",romfile=" } else { "" };
-    add(&[
-        "-device",
-        &format!("virtio-net-{device},netdev=net,mac={}{rom}", network::GUEST_MAC),
-    ]);
+    add(&["-device", &format!("virtio-net-{device},netdev=net,mac={}{rom}", network::GUEST_MAC)]);
     add(&["-qmp", "unix:api.sock,server=on,wait=off"]);
-    Launch {
-        argv,
-        config: None,
-        watch_halt: false,
-    }
+    Launch { argv, config: None, watch_halt: false }
 }
 
 /// The machine type.
@@ -123,24 +82,15 @@ mod tests {
     use crate::microvm::{Kvm, VmmChoice, sample_spec};
 
     fn line(kvm: Kvm, tsc_khz: Option<u32>, arch: &str) -> String {
-        let host = HostFacts {
-            tsc_khz,
-            arch: arch.to_owned(),
-            ..host(kvm, None)
-        };
+        let host = HostFacts { tsc_khz, arch: arch.to_owned(), ..host(kvm, None) };
         let vmm = Vmm::choose(VmmChoice::Qemu, &host).unwrap();
-        launch(&vmm, &sample_spec(), &host, "../../images/abc", 7)
-            .argv
-            .join(" ")
+        launch(&vmm, &sample_spec(), &host, "../../images/abc", 7).argv.join(" ")
     }
 
     #[test]
     fn each_host_gets_its_machine_type() {
         let software = line(Kvm::Missing, Some(2_596_144), "x86_64");
-        assert!(
-            software.contains("-M microvm") && software.contains("tsc_early_khz=2596144"),
-            "{software}"
-        );
+        assert!(software.contains("-M microvm") && software.contains("tsc_early_khz=2596144"), "{software}");
         let unknown = line(Kvm::Missing, None, "x86_64");
         assert!(
             unknown.contains("-M q35")
@@ -153,9 +103,6 @@ mod tests {
             "{kvm}"
         );
         let arm = line(Kvm::Missing, None, "aarch64");
-        assert!(
-            arm.contains("-M virt") && arm.contains("console=ttyAMA0"),
-            "{arm}"
-        );
+        assert!(arm.contains("-M virt") && arm.contains("console=ttyAMA0"), "{arm}");
     }
 }

@@ -1,11 +1,5 @@
 //! What both test suites need of the machine they run on.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    dead_code,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, dead_code, reason = "tests")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,10 +21,7 @@ pub(crate) fn skipped(why: &str) {
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(system)
-        .map(|dir| dir.join(program))
-        .find(|path| path.is_file())
+    std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
 /// Installs the packages of `programs` that are missing: as root, in the suite that may (feature `e2e`).
@@ -50,14 +41,6 @@ pub(crate) fn install(programs: &[(&str, &str)]) {
         "apt-get -o DPkg::Lock::Timeout=120 -q update && \
          DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -q install -y --no-install-recommends {packages}"
     );
-    let output = Command::new("sh")
-        .args(["-c", &line])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{packages}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{packages}: {}", String::from_utf8_lossy(&output.stderr));
 }

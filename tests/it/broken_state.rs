@@ -38,17 +38,10 @@ fn broken_machines_are_listed_with_their_reason() {
 #[test]
 fn commands_for_a_machine_that_is_not_there_say_so() {
     let host = TestHost::bare();
-    for args in [
-        &["ssh", "web"][..],
-        &["stop", "web"],
-        &["destroy", "web", "--yes"],
-    ] {
+    for args in [&["ssh", "web"][..], &["stop", "web"], &["destroy", "web", "--yes"]] {
         let shown = host.mvm(args);
         assert_eq!(shown.code, 1, "{shown}");
-        assert!(
-            shown.stderr.contains("no machine `web`") && shown.stderr.contains("hint:"),
-            "{shown}"
-        );
+        assert!(shown.stderr.contains("no machine `web`") && shown.stderr.contains("hint:"), "{shown}");
     }
 }
 
@@ -58,10 +51,7 @@ fn nothing_is_removed_without_an_answer() {
     host.write("home/mvm/machines/web/vm.json", "{}");
     let shown = host.mvm_as_is(&["destroy", "web"]);
     assert_eq!(shown.code, 2, "{shown}");
-    assert!(
-        shown.stderr.contains("--yes") && host.path("home/mvm/machines/web").exists(),
-        "{shown}"
-    );
+    assert!(shown.stderr.contains("--yes") && host.path("home/mvm/machines/web").exists(), "{shown}");
 }
 
 #[test]
@@ -74,9 +64,6 @@ fn destroy_removes_broken_machines_and_all_removes_everything() {
     assert_eq!(shown.code, 0, "{shown}");
     assert!(!host.path("home/mvm/machines/web").exists() && host.path("home/mvm/machines/other").exists());
     let shown = host.mvm_as_is(&["destroy", "--all", "--yes"]);
-    assert!(
-        shown.code == 0 && shown.stderr.contains("are free again"),
-        "{shown}"
-    );
+    assert!(shown.code == 0 && shown.stderr.contains("are free again"), "{shown}");
     assert!(!host.path("home/mvm").exists());
 }

@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory};
 
 use crate::environment::TestHost;
 
-/// docs/cli.md is what `--help` says; with MVM_UPDATE_DOCS set it is written anew.
+/// docs/cli.md is what `--help` says; with `MVM_UPDATE_DOCS` set it is written anew.
 #[test]
 fn the_cli_reference_is_true() {
     let mut text = String::from("# The command line\n\nWhat `mvm --help` and `mvm COMMAND --help` say.\n");
@@ -14,30 +14,20 @@ fn the_cli_reference_is_true() {
     root.build();
     page(&mut text, &mut root.clone(), "mvm");
     for command in root.get_subcommands() {
-        page(
-            &mut text,
-            &mut command.clone().term_width(100),
-            &format!("mvm {}", command.get_name()),
-        );
+        page(&mut text, &mut command.clone().term_width(100), &format!("mvm {}", command.get_name()));
     }
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
     if std::env::var_os("MVM_UPDATE_DOCS").is_some() {
         fs_err::write(&file, &text).unwrap();
     }
     let written = fs_err::read_to_string(&file).unwrap_or_default();
-    assert!(
-        written == text,
-        "docs/cli.md is out of date: run `MVM_UPDATE_DOCS=1 cargo test --test it cli`"
-    );
+    assert!(written == text, "docs/cli.md is out of date: run `MVM_UPDATE_DOCS=1 cargo test --test it cli`");
 }
 
 fn page(text: &mut String, command: &mut Command, name: &str) {
     let help = command.render_long_help().to_string();
     let lines: Vec<_> = help.lines().map(str::trim_end).collect();
-    text.push_str(&format!(
-        "\n## {name}\n\n```text\n{}\n```\n",
-        lines.join("\n").trim_end()
-    ));
+    text.push_str(&format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
 }
 
 #[test]
@@ -59,12 +49,7 @@ fn bad_input_is_answered_with_the_valid_form() {
         &["frobnicate"],
     ] {
         let shown = host.mvm(args);
-        seen.push_str(&format!(
-            "$ mvm {}\n{}exit code {}\n\n",
-            args.join(" "),
-            shown.stderr,
-            shown.code
-        ));
+        seen.push_str(&format!("$ mvm {}\n{}exit code {}\n\n", args.join(" "), shown.stderr, shown.code));
         assert_eq!(shown.code, 2, "{shown}");
     }
     insta::assert_snapshot!(seen);
@@ -83,10 +68,7 @@ fn a_broken_settings_file_is_shown_with_its_place() {
     host.write("config/mvm/config.toml", "[machine]\nmemory = \"lots\"\n");
     let shown = host.mvm(&["status"]);
     assert_eq!(shown.code, 2, "{shown}");
-    assert!(
-        shown.stderr.contains("config.toml") && shown.stderr.contains("line 2"),
-        "{shown}"
-    );
+    assert!(shown.stderr.contains("config.toml") && shown.stderr.contains("line 2"), "{shown}");
 }
 
 #[test]
@@ -99,8 +81,5 @@ fn output_into_a_closed_pipe_is_no_failure() {
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !stderr.contains("panicked") && !stderr.contains("Broken pipe"),
-        "{stderr}"
-    );
+    assert!(!stderr.contains("panicked") && !stderr.contains("Broken pipe"), "{stderr}");
 }

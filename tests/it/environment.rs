@@ -69,9 +69,7 @@ pub(crate) struct TestHost {
 impl TestHost {
     /// A host without any of the programs that mvm installs.
     pub(crate) fn bare() -> Self {
-        let host = Self {
-            root: tempfile::tempdir().unwrap(),
-        };
+        let host = Self { root: tempfile::tempdir().unwrap() };
         for dir in ["bin", "home", "config"] {
             fs_err::create_dir(host.path(dir)).unwrap();
         }
@@ -93,9 +91,7 @@ impl TestHost {
     /// Puts the fakes of testing/fakes on PATH; they append what they are called with to the file `log`.
     pub(crate) fn fake(self, names: &[&str]) -> Self {
         for name in names {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("testing/fakes")
-                .join(name);
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("testing/fakes").join(name);
             let to = self.path("bin").join(name);
             fs_err::copy(from, &to).unwrap();
             fs_err::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
@@ -142,9 +138,7 @@ impl TestHost {
     fn run(&self, args: &[&str], ordinary: bool) -> Seen {
         let mut command = if ordinary && is_root() {
             let mut command = Command::new(which("setpriv").expect("util-linux is there"));
-            command
-                .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-                .arg(self.binary());
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(self.binary());
             command
         } else {
             Command::new(env!("CARGO_BIN_EXE_mvm"))
@@ -169,11 +163,7 @@ impl TestHost {
         let copy = self.path("mvm");
         if !copy.exists() {
             // By another process: a file that this one writes while another test forks is busy.
-            let status = Command::new("cp")
-                .arg(env!("CARGO_BIN_EXE_mvm"))
-                .arg(&copy)
-                .status()
-                .unwrap();
+            let status = Command::new("cp").arg(env!("CARGO_BIN_EXE_mvm")).arg(&copy).status().unwrap();
             assert!(status.success());
         }
         copy
@@ -190,11 +180,8 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn new(output: Output, root: &Path) -> Self {
-        let text = |bytes: Vec<u8>| {
-            String::from_utf8(bytes)
-                .unwrap()
-                .replace(root.to_str().unwrap(), "[HOST]")
-        };
+        let text =
+            |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(root.to_str().unwrap(), "[HOST]");
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: text(output.stdout),
@@ -205,10 +192,6 @@ impl Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "exit code {}\n--- stdout\n{}--- stderr\n{}",
-            self.code, self.stdout, self.stderr
-        )
+        write!(f, "exit code {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
 }

@@ -1,11 +1,6 @@
 //! Hermetic tests: no root, no network, no virtual machine; seconds.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::format_push_string,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::format_push_string, reason = "tests")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -24,9 +24,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn sources() -> String {
-    let texts = files(&root().join("src"))
-        .into_iter()
-        .map(|file| fs_err::read_to_string(file).unwrap());
+    let texts = files(&root().join("src")).into_iter().map(|file| fs_err::read_to_string(file).unwrap());
     texts.collect()
 }
 
@@ -37,13 +35,9 @@ fn uses(source: &str) -> Vec<(String, Vec<String>)> {
         let Some((name, rest)) = part.split_once('"') else {
             continue;
         };
-        let libs = rest
-            .trim_start()
-            .strip_prefix("with [")
-            .and_then(|rest| rest.split_once(']'));
-        let libs = libs.map_or(Vec::new(), |(list, _)| {
-            list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
-        });
+        let libs = rest.trim_start().strip_prefix("with [").and_then(|rest| rest.split_once(']'));
+        let libs = libs
+            .map_or(Vec::new(), |(list, _)| list.split('"').skip(1).step_by(2).map(str::to_owned).collect());
         found.push((name.to_owned(), libs));
     }
     found
@@ -85,17 +79,12 @@ fn shellcheck_finds_nothing() {
     }
     assert!(texts.len() >= 8, "the scripts were not found in the sources");
     for name in ["cell/cell", "cell/inside"] {
-        texts.push((
-            name.to_owned(),
-            format!("# shellcheck shell=bash\n{}", read(name)),
-        ));
+        texts.push((name.to_owned(), format!("# shellcheck shell=bash\n{}", read(name))));
     }
     let mut others: Vec<PathBuf> = vec![root().join("resources/guest/init"), root().join(".ci/run")];
     others.extend(files(&root().join("testing/fakes")));
     others.extend(
-        files(&root().join("benches"))
-            .into_iter()
-            .filter(|file| file.extension().is_some_and(|e| e == "sh")),
+        files(&root().join("benches")).into_iter().filter(|file| file.extension().is_some_and(|e| e == "sh")),
     );
     for file in others {
         texts.push((file.display().to_string(), fs_err::read_to_string(&file).unwrap()));

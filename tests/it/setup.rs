@@ -16,10 +16,7 @@ fn without_a_terminal_the_exact_command_is_printed_and_nothing_is_run() {
         assert_eq!(shown.code, 3, "{shown}");
         let install = "sudo apt-get update && sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y \
                        --no-install-recommends ";
-        assert!(
-            shown.stderr.contains(install) && shown.stderr.contains("passt openssh-client"),
-            "{shown}"
-        );
+        assert!(shown.stderr.contains(install) && shown.stderr.contains("passt openssh-client"), "{shown}");
         assert!(!host.log().contains("apt-get update"), "{}", host.log());
     }
 }
@@ -52,20 +49,14 @@ fn with_yes_and_no_rights_the_exact_command_is_printed() {
 fn a_host_without_apt_is_told_what_to_install() {
     let shown = TestHost::bare().mvm(&["setup"]);
     assert_eq!(shown.code, 3, "{shown}");
-    assert!(
-        shown.stderr.contains("no Debian or Ubuntu") && shown.stderr.contains("mvm doctor"),
-        "{shown}"
-    );
+    assert!(shown.stderr.contains("no Debian or Ubuntu") && shown.stderr.contains("mvm doctor"), "{shown}");
 }
 
 #[test]
 fn start_expects_setup() {
     let shown = bare().mvm(&["start"]);
     assert_eq!(shown.code, 1, "{shown}");
-    assert!(
-        shown.stderr.contains("not set up") && shown.stderr.contains("`mvm setup`"),
-        "{shown}"
-    );
+    assert!(shown.stderr.contains("not set up") && shown.stderr.contains("`mvm setup`"), "{shown}");
 }
 
 #[test]
@@ -76,10 +67,7 @@ fn a_dry_run_shows_the_plan_and_does_nothing() {
     let lines: Vec<_> = shown.stdout.lines().collect();
     assert!(lines[0].starts_with("as root: install "), "{shown}");
     assert_eq!(lines[1], "build the image debian:bookworm");
-    assert_eq!(
-        lines[2],
-        "create the machine web: debian:bookworm, cpus 1, memory 1 GiB, disk 10 GiB"
-    );
+    assert_eq!(lines[2], "create the machine web: debian:bookworm, cpus 1, memory 1 GiB, disk 10 GiB");
     assert_eq!(host.log(), "");
     assert!(!host.path("home/mvm").exists());
 }
@@ -91,22 +79,12 @@ fn doctor_names_each_thing_and_its_remedy() {
     assert_eq!(shown.code, 1, "{shown}");
     assert!(shown.stdout.contains("✗ pasta"), "{shown}");
     assert!(
-        shown
-            .stdout
-            .contains("remedy: sudo apt-get install -y --no-install-recommends passt"),
+        shown.stdout.contains("remedy: sudo apt-get install -y --no-install-recommends passt"),
         "{shown}"
     );
     let json: serde_json::Value = serde_json::from_str(&host.mvm(&["doctor", "--json"]).stdout).unwrap();
     let checks = json.as_array().unwrap();
     let find = |name: &str| checks.iter().find(|check| check["name"] == name).unwrap();
-    assert_eq!(
-        (&find("pasta")["ok"], &find("unshare")["ok"]),
-        (&false.into(), &true.into())
-    );
-    assert!(
-        checks
-            .iter()
-            .all(|check| check["ok"] == true || check["remedy"] != ""),
-        "{json}"
-    );
+    assert_eq!((&find("pasta")["ok"], &find("unshare")["ok"]), (&false.into(), &true.into()));
+    assert!(checks.iter().all(|check| check["ok"] == true || check["remedy"] != ""), "{json}");
 }

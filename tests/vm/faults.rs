@@ -44,9 +44,7 @@ fn a_panic_is_named_and_the_next_start_works() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_until("the end of the VMM", || {
-        host.status("panics")["ended"] == "kernel panic"
-    });
+    wait_until("the end of the VMM", || host.status("panics")["ended"] == "kernel panic");
     child.kill().unwrap();
     child.wait().unwrap();
     host.ok(&["dev", "panics", "--", "true"]);
@@ -59,35 +57,23 @@ fn a_base_that_cannot_be_mounted_is_explained() {
     host.forget("broken");
     host.ok(&["start", "broken", "-d"]);
     host.ok(&["stop", "broken", "--timeout", "60"]);
-    let base = host
-        .home
-        .join("images")
-        .join(spec(&host, "broken")["image_id"].as_str().unwrap())
-        .join("base");
+    let base =
+        host.home.join("images").join(spec(&host, "broken")["image_id"].as_str().unwrap()).join("base");
     let kept = base.with_extension("kept");
     fs_err::rename(&base, &kept).unwrap();
 
     // Missing, and shorter than it was: said before anything is started.
     let seen = host.mvm(&["start", "broken", "-d"]);
-    assert!(
-        seen.code == 1 && seen.stderr.contains("its file `base` is missing"),
-        "{seen}"
-    );
+    assert!(seen.code == 1 && seen.stderr.contains("its file `base` is missing"), "{seen}");
     fs_err::write(&base, "short").unwrap();
     let seen = host.mvm(&["start", "broken", "-d"]);
-    assert!(
-        seen.code == 1 && seen.stderr.contains("has 5 bytes instead of"),
-        "{seen}"
-    );
+    assert!(seen.code == 1 && seen.stderr.contains("has 5 bytes instead of"), "{seen}");
     // Of the right size, but no file system: the guest says it.
     let file = fs_err::File::create(&base).unwrap();
     fs_err::set_permissions(&base, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     file.set_len(fs_err::metadata(&kept).unwrap().len()).unwrap();
     let seen = host.mvm(&["start", "broken", "-d"]);
-    assert!(
-        seen.code == 1 && seen.stderr.contains("base cannot be mounted"),
-        "{seen}"
-    );
+    assert!(seen.code == 1 && seen.stderr.contains("base cannot be mounted"), "{seen}");
 
     fs_err::rename(&kept, &base).unwrap();
     host.ok(&["dev", "broken", "--", "true"]);
@@ -107,10 +93,7 @@ fn a_kernel_that_does_not_boot_is_explained() {
         let path = image.join(file);
         let kept = image.join("kept");
         fs_err::rename(&path, &kept).unwrap();
-        fs_err::File::create(&path)
-            .unwrap()
-            .set_len(fs_err::metadata(&kept).unwrap().len())
-            .unwrap();
+        fs_err::File::create(&path).unwrap().set_len(fs_err::metadata(&kept).unwrap().len()).unwrap();
         fs_err::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
         let seen = host.mvm(&["start", "noboot", "-d"]);
         fs_err::rename(&kept, &path).unwrap();
@@ -132,30 +115,17 @@ fn a_stranger_with_a_recycled_pid_is_left_alone() {
     let mut stranger = host.command("sleep").arg("600").spawn().unwrap();
     let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let stat = fs_err::read_to_string(format!("/proc/{}/stat", stranger.id())).unwrap();
-    let started = stat
-        .rsplit(") ")
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(19)
-        .unwrap()
-        .to_owned();
+    let started = stat.rsplit(") ").next().unwrap().split(' ').nth(19).unwrap().to_owned();
     let record = |text: &str| {
         let line = "mkdir -p \"$0/run\" && printf '%s\n' \"$1\" | tee \"$0/run/cell\" > \"$0/run/vmm\"";
-        let status = host
-            .command("sh")
-            .args(["-c", line])
-            .arg(host.machine("recycled"))
-            .arg(text)
-            .status()
-            .unwrap();
+        let status =
+            host.command("sh").args(["-c", line]).arg(host.machine("recycled")).arg(text).status().unwrap();
         assert!(status.success());
     };
     // Another start time, and another boot of the host.
-    for text in [
-        format!("{} 1 {}", stranger.id(), boot.trim()),
-        format!("{} {started} another-boot", stranger.id()),
-    ] {
+    for text in
+        [format!("{} 1 {}", stranger.id(), boot.trim()), format!("{} {started} another-boot", stranger.id())]
+    {
         record(&text);
         assert_eq!(host.status("recycled")["state"], "stopped", "{text}");
         host.ok(&["stop", "recycled"]);

@@ -1,4 +1,4 @@
-//! The real Firecracker, where there is one (MVM_TEST_FIRECRACKER names it) and KVM to run it with.
+//! The real Firecracker, where there is one (`MVM_TEST_FIRECRACKER` names it) and KVM to run it with.
 
 use std::path::PathBuf;
 
@@ -30,10 +30,7 @@ fn the_whole_life_of_a_machine(who: Who) {
         return;
     };
     host.forget("fire");
-    let path = format!(
-        "{}:/usr/local/bin:/usr/bin:/bin",
-        program.parent().unwrap().display()
-    );
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", program.parent().unwrap().display());
     let mvm = |args: &[&str]| {
         crate::host::Seen::new(args, host.mvm_command(args).env("PATH", &path).output().unwrap())
     };
@@ -57,9 +54,7 @@ fn the_whole_life_of_a_machine(who: Who) {
     assert_eq!(seen.stdout, "kept\n", "{seen}");
     // A guest's power-off leaves Firecracker running; mvm ends it.
     assert_ne!(mvm(&["ssh", "fire", "--", "systemctl", "poweroff"]).code, 2);
-    wait_until("a clean end of Firecracker", || {
-        host.status("fire")["ended"] == "clean"
-    });
+    wait_until("a clean end of Firecracker", || host.status("fire")["ended"] == "clean");
     host.ok(&["destroy", "fire", "--yes"]);
 }
 

@@ -34,12 +34,7 @@ pub(crate) fn host(who: Who) -> Option<Host> {
         skipped("the tests as root: run them as root");
         return None;
     }
-    let host = Host {
-        who,
-        home: home(who),
-        mvm: binary(who),
-        _turn: turn,
-    };
+    let host = Host { who, home: home(who), mvm: binary(who), _turn: turn };
     let set_up = SET_UP[usize::from(who == Who::User)].get_or_init(|| host.set_up());
     if let Err(why) = set_up {
         panic!("{why}");
@@ -70,31 +65,20 @@ fn binary(who: Who) -> PathBuf {
 impl Host {
     fn set_up(&self) -> Result<(), String> {
         if is_root() {
-            install(&[
-                ("sudo", "sudo"),
-                ("ip", "iproute2"),
-                ("nft", "nftables"),
-                ("ps", "procps"),
-            ]);
+            install(&[("sudo", "sudo"), ("ip", "iproute2"), ("nft", "nftables"), ("ps", "procps")]);
         }
         if self.who == Who::User && is_root() {
             make_user();
         }
         let setup = self.mvm(&["setup", "--yes"]);
-        if setup.code == 0 {
-            Ok(())
-        } else {
-            Err(format!("mvm setup failed: {setup}"))
-        }
+        if setup.code == 0 { Ok(()) } else { Err(format!("mvm setup failed: {setup}")) }
     }
 
     /// A command as this user, with nothing of the tests' own environment.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = if self.who == Who::User && is_root() {
             let mut command = Command::new("setpriv");
-            command
-                .args(["--reuid", USER, "--regid", USER, "--init-groups", "--"])
-                .arg(program);
+            command.args(["--reuid", USER, "--regid", USER, "--init-groups", "--"]).arg(program);
             command
                 .env_clear()
                 .env("HOME", format!("/home/{USER}"))
@@ -108,9 +92,7 @@ impl Host {
             command
         };
         // An ordinary user's PATH has no sbin.
-        command
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .stdin(Stdio::null());
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin").stdin(Stdio::null());
         command
     }
 
@@ -141,11 +123,7 @@ impl Host {
         let seen = self.ok(&["status", "--json"]);
         let status: serde_json::Value = serde_json::from_str(&seen.stdout).unwrap();
         let machines = status["machines"].as_array().unwrap();
-        machines
-            .iter()
-            .find(|entry| entry["name"] == machine)
-            .cloned()
-            .unwrap_or_default()
+        machines.iter().find(|entry| entry["name"] == machine).cloned().unwrap_or_default()
     }
 
     pub(crate) fn machine(&self, name: &str) -> PathBuf {
@@ -161,9 +139,7 @@ impl Host {
     /// The PID of a machine's pasta.
     pub(crate) fn pasta(&self, machine: &str) -> Option<u32> {
         let supervisor = self.pid(machine, "cell");
-        children(supervisor)
-            .into_iter()
-            .find(|pid| command_line(*pid).starts_with("pasta"))
+        children(supervisor).into_iter().find(|pid| command_line(*pid).starts_with("pasta"))
     }
 
     /// Removes a machine that an earlier run may have left.
@@ -180,11 +156,7 @@ fn make_user() {
         env!("CARGO_BIN_EXE_mvm")
     );
     let output = Command::new("bash").args(["-ec", &line]).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What a user sees.
@@ -220,7 +192,7 @@ impl fmt::Display for Seen {
 
 /// Waits until `is_so`; fails with `what` when it does not come about in a time that no healthy host needs.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what} did not come about");
         std::thread::sleep(Duration::from_millis(50));
@@ -228,10 +200,7 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 pub(crate) fn kill(signal: &str, pid: u32) {
-    let status = Command::new("kill")
-        .args([format!("-{signal}"), pid.to_string()])
-        .status()
-        .unwrap();
+    let status = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().unwrap();
     assert!(status.success(), "kill -{signal} {pid}");
 }
 
@@ -247,19 +216,14 @@ pub(crate) fn command_line(pid: u32) -> String {
 
 pub(crate) fn all_pids() -> Vec<u32> {
     let entries = fs_err::read_dir("/proc").unwrap().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn children(parent: u32) -> Vec<u32> {
     let is_child = |pid: &u32| {
         let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent_of = stat
-            .rsplit(") ")
-            .next()
-            .and_then(|rest| rest.split(' ').nth(1))
-            .and_then(|pid| pid.parse().ok());
+        let parent_of =
+            stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).and_then(|pid| pid.parse().ok());
         parent_of == Some(parent)
     };
     all_pids().into_iter().filter(is_child).collect()

@@ -18,14 +18,9 @@ fn a_killed_build_leaves_nothing_and_the_next_one_works() {
             .any(|image| image["suite"] == "trixie" && image["usable"] == true)
     };
     if !built(&host) {
-        let mut child = host
-            .mvm_command(&["setup", "--image", "debian:trixie"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
+        let mut child =
+            host.mvm_command(&["setup", "--image", "debian:trixie"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         lines.find(|line| line.starts_with("==> Installing")).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
@@ -33,14 +28,9 @@ fn a_killed_build_leaves_nothing_and_the_next_one_works() {
         assert!(!built(&host), "a killed build looks finished");
     }
     host.ok(&["setup", "--image", "debian:trixie"]);
-    let left: Vec<_> = fs_err::read_dir(host.home.join("images"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
-    assert!(
-        left.iter().all(|name| !name.to_string_lossy().starts_with('.')),
-        "{left:?}"
-    );
+    let left: Vec<_> =
+        fs_err::read_dir(host.home.join("images")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
     let seen = host.ok(&[
         "dev",
         "trixie",

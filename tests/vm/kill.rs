@@ -45,16 +45,9 @@ fn a_killed_part_ends_the_cell_as_an_ordinary_user() {
 /// Starts `mvm dev` and kills it, with the scripts it runs, when its `step`-th step begins. Whether there was such a step.
 fn killed_at(host: &Host, machine: &str, step: usize) -> bool {
     let mut command = host.mvm_command(&["dev", machine, "--", "true"]);
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let begins = lines
-        .map_while(Result::ok)
-        .filter(|line| line.starts_with("==> "))
-        .nth(step);
+    let begins = lines.map_while(Result::ok).filter(|line| line.starts_with("==> ")).nth(step);
     // The reader is gone with it: a script that goes on has nobody to tell.
     child.kill().unwrap();
     child.wait().unwrap();
@@ -82,14 +75,8 @@ fn mvm_killed_at_each_step_is_taken_up_by_the_next() {
 fn an_interrupted_start_goes_on_from_there() {
     let host = any_host();
     host.forget("ctrlc");
-    let mut child = host
-        .mvm_command(&["dev", "ctrlc", "--", "true"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
+    let mut child = host.mvm_command(&["dev", "ctrlc", "--", "true"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     lines.find(|line| line.starts_with("==> Starting")).unwrap();
     kill("INT", child.id());
     let rest: Vec<_> = lines.collect();

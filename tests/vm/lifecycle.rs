@@ -11,10 +11,7 @@ fn a_disk_survives(who: Who) {
     assert!(seen.stderr.contains("is stopped"), "{seen}");
     assert_eq!(host.status("keeps")["state"], "stopped");
     let seen = host.mvm(&["ssh", "keeps"]);
-    assert!(
-        seen.code == 1 && seen.stderr.contains("mvm start keeps"),
-        "{seen}"
-    );
+    assert!(seen.code == 1 && seen.stderr.contains("mvm start keeps"), "{seen}");
     host.ok(&["start", "keeps", "-d"]);
     assert_eq!(host.inside("keeps", "cat /root/file"), "precious\n");
     // By force: what was synced is there all the same.
@@ -43,13 +40,8 @@ fn machines_run_at_once_and_look_alike_inside() {
     for name in ["a", "b"] {
         host.forget(name);
     }
-    let mut both: Vec<_> = ["a", "b"]
-        .map(|name| {
-            host.mvm_command(&["start", name, "-d", "--quiet"])
-                .spawn()
-                .unwrap()
-        })
-        .into();
+    let mut both: Vec<_> =
+        ["a", "b"].map(|name| host.mvm_command(&["start", name, "-d", "--quiet"]).spawn().unwrap()).into();
     for child in &mut both {
         assert!(child.wait().unwrap().success());
     }
@@ -80,15 +72,9 @@ fn two_starts_of_one_machine_start_it_once() {
                 .unwrap()
         })
         .collect();
-    let boots: Vec<_> = both
-        .into_iter()
-        .map(|child| child.wait_with_output().unwrap())
-        .collect();
+    let boots: Vec<_> = both.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
     assert!(boots.iter().all(|output| output.status.success()), "{boots:?}");
-    assert_eq!(
-        boots[0].stdout, boots[1].stdout,
-        "both are in the same machine, booted once"
-    );
+    assert_eq!(boots[0].stdout, boots[1].stdout, "both are in the same machine, booted once");
     host.ok(&["destroy", "twice", "--yes"]);
 }
 
@@ -96,33 +82,20 @@ fn two_starts_of_one_machine_start_it_once() {
 fn a_machine_takes_on_new_values_when_stopped() {
     let host = any_host();
     host.forget("grows");
-    host.ok(&[
-        "start", "grows", "-d", "--disk", "1G", "--cpus", "1", "--memory", "512M",
-    ]);
+    host.ok(&["start", "grows", "-d", "--disk", "1G", "--cpus", "1", "--memory", "512M"]);
     let seen = host.mvm(&["start", "grows", "-d", "--disk", "2G", "--cpus", "2"]);
     assert!(
-        seen.code == 1
-            && seen
-                .stderr
-                .contains("mvm stop grows && mvm start grows --cpus 2 --disk 2G"),
+        seen.code == 1 && seen.stderr.contains("mvm stop grows && mvm start grows --cpus 2 --disk 2G"),
         "{seen}"
     );
     host.inside("grows", "echo here > /root/file; sync");
     host.ok(&["stop", "grows", "--timeout", "60"]);
     let seen = host.mvm(&["start", "grows", "-d", "--disk", "512M"]);
-    assert!(
-        seen.code == 2 && seen.stderr.contains("cannot") | seen.stderr.contains("not shrink"),
-        "{seen}"
-    );
+    assert!(seen.code == 2 && seen.stderr.contains("cannot") | seen.stderr.contains("not shrink"), "{seen}");
     let seen = host.ok(&["start", "grows", "-d", "--disk", "2G", "--cpus", "2"]);
-    assert!(
-        seen.stderr.contains("disk: 1 GiB → 2 GiB") && seen.stderr.contains("cpus: 1 → 2"),
-        "{seen}"
-    );
-    let inside = host.inside(
-        "grows",
-        "cat /root/file; nproc; df --output=size -BM / | tail -n 1 | tr -d ' M'",
-    );
+    assert!(seen.stderr.contains("disk: 1 GiB → 2 GiB") && seen.stderr.contains("cpus: 1 → 2"), "{seen}");
+    let inside =
+        host.inside("grows", "cat /root/file; nproc; df --output=size -BM / | tail -n 1 | tr -d ' M'");
     let lines: Vec<_> = inside.lines().collect();
     assert_eq!(lines[..2], ["here", "2"]);
     assert!(lines[2].parse::<u32>().unwrap() > 1800, "{inside}");
@@ -146,9 +119,7 @@ fn a_guest_that_powers_off_is_stopped_and_one_that_restarts_as_well() {
             "-c",
             &format!("until systemctl {command}; do sleep 0.2; done"),
         ]);
-        crate::host::wait_until("a clean end of the VMM", || {
-            host.status("off")["ended"] == "clean"
-        });
+        crate::host::wait_until("a clean end of the VMM", || host.status("off")["ended"] == "clean");
     }
     host.ok(&["destroy", "off", "--yes"]);
 }

@@ -1,10 +1,5 @@
 //! Real machines under software emulation, as root and as an ordinary user. The suite sets up what it needs (host.rs).
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::zombie_processes,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::zombie_processes, reason = "tests")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -14,20 +14,11 @@ fn of_the_host() -> Vec<(&'static str, String)> {
     // Counters change by themselves.
     vec![
         ("links", show("ip", &["-o", "link"])),
-        (
-            "addresses",
-            show("sh", &["-c", "ip -o addr | sed 's/valid_lft.*//'"]),
-        ),
+        ("addresses", show("sh", &["-c", "ip -o addr | sed 's/valid_lft.*//'"])),
         ("routes", show("ip", &["route", "show", "table", "all"])),
-        (
-            "rules",
-            show("sh", &["-c", "nft list ruleset 2>/dev/null || true"]),
-        ),
+        ("rules", show("sh", &["-c", "nft list ruleset 2>/dev/null || true"])),
         ("mounts", fs_err::read_to_string("/proc/self/mounts").unwrap()),
-        (
-            "forwarding",
-            fs_err::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap(),
-        ),
+        ("forwarding", fs_err::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap()),
     ]
 }
 
@@ -37,11 +28,8 @@ fn nothing_outside_a_cell_changes(who: Who) {
     let before = of_the_host();
     host.ok(&["start", "traceless", "-d"]);
     assert_eq!(of_the_host(), before, "while it runs");
-    let processes = [
-        Some(host.pid("traceless", "cell")),
-        Some(host.pid("traceless", "vmm")),
-        host.pasta("traceless"),
-    ];
+    let processes =
+        [Some(host.pid("traceless", "cell")), Some(host.pid("traceless", "vmm")), host.pasta("traceless")];
     host.ok(&["stop", "traceless", "--timeout", "60"]);
     assert_eq!(of_the_host(), before, "after its end");
     for pid in processes {
@@ -90,9 +78,7 @@ fn the_guest_reaches_the_network(who: Who) {
     // Its network comes back when pasta dies.
     let pasta = host.pasta("online").unwrap();
     kill("KILL", pasta);
-    wait_until("another pasta", || {
-        host.pasta("online").is_some_and(|pid| pid != pasta)
-    });
+    wait_until("another pasta", || host.pasta("online").is_some_and(|pid| pid != pasta));
     host.inside("online", "for n in 1 2 3 4 5; do apt-get -q update 2>&1 | grep -q 'Failed\\|Err:' || exit 0; sleep 1; done; exit 1");
     host.ok(&["destroy", "online", "--yes"]);
 }

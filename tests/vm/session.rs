@@ -49,14 +49,7 @@ fn a_command_gets_its_arguments_input_and_output_as_they_are() {
         "new\nline",
     ]);
     assert_eq!(seen.stdout, "[a b][][it's][$HOME `id` \\ *][new\nline]", "{seen}");
-    let seen = host.mvm(&[
-        "ssh",
-        "session",
-        "--",
-        "sh",
-        "-c",
-        "echo out; echo err >&2; exit 143",
-    ]);
+    let seen = host.mvm(&["ssh", "session", "--", "sh", "-c", "echo out; echo err >&2; exit 143"]);
     assert_eq!((seen.code, seen.stdout.as_str()), (143, "out\n"), "{seen}");
     assert!(seen.stderr.contains("err"), "{seen}");
 
@@ -81,28 +74,18 @@ fn the_guest_is_a_sane_place() {
     let host = any_host();
     host.forget("sane");
     host.ok(&["start", "sane", "-d", "--cpus", "2", "--memory", "512M"]);
-    assert_eq!(
-        host.inside("sane", "hostname; echo $LANG; id -un; nproc"),
-        "sane\nC.UTF-8\nroot\n2\n"
-    );
+    assert_eq!(host.inside("sane", "hostname; echo $LANG; id -un; nproc"), "sane\nC.UTF-8\nroot\n2\n");
     for tool in ["sudo", "curl", "git", "vi", "less", "ps", "ip", "ping"] {
         host.inside("sane", &format!("command -v {tool}"));
     }
-    host.inside(
-        "sane",
-        "sudo -n true && test -s /etc/ssl/certs/ca-certificates.crt",
-    );
+    host.inside("sane", "sudo -n true && test -s /etc/ssl/certs/ca-certificates.crt");
     // systemd comes up behind the session, whole.
-    let state = host.inside(
-        "sane",
-        "timeout 120 systemctl is-system-running --wait || systemctl --failed --no-legend",
-    );
+    let state = host
+        .inside("sane", "timeout 120 systemctl is-system-running --wait || systemctl --failed --no-legend");
     assert_eq!(state, "running\n");
     let apart: i64 = {
         let guest: i64 = host.inside("sane", "date +%s").trim().parse().unwrap();
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         guest - i64::try_from(now.as_secs()).unwrap()
     };
     assert!(apart.abs() < 60, "the guest's clock is {apart} s off");
