@@ -60,6 +60,10 @@ const NEEDS: &[Need] = &[
     need("zstd", "zstd", "unpacks an image's kernel"),
 ];
 
+/// What may let a user make namespaces where the kernel does not.
+pub const NAMESPACES_REMEDY: &str = "allow user namespaces: `sudo sysctl -w user.max_user_namespaces=28633`, and where the kernel \
+     has it `kernel.unprivileged_userns_clone=1`; a container or a chroot has to be started so that it may use them";
+
 /// One line of `mvm doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -198,12 +202,7 @@ fn namespaces(host: &HostFacts) -> Vec<Check> {
     let (found, remedy) = match probed.user_namespaces {
         UserNamespaces::Allowed => ("allowed", String::new()),
         UserNamespaces::AppArmor => ("restricted by AppArmor", Task::AllowUserNamespaces.shown()),
-        UserNamespaces::Off => (
-            "switched off",
-            "allow user namespaces: `sudo sysctl -w user.max_user_namespaces=28633 kernel.unprivileged_userns_clone=1`; \
-             in a container, start it so that it may use them"
-                .to_owned(),
-        ),
+        UserNamespaces::Off => ("switched off", NAMESPACES_REMEDY.to_owned()),
     };
     let subids = Task::Subids { user: host.user.clone(), first: probed.next_subid };
     let keyring = if probed.has_debian_keyring { String::new() } else { install("debian-archive-keyring") };

@@ -1,6 +1,6 @@
 //! Decides what to do: a pure function from what is there and what is wanted to a list of steps.
 
-use super::observed::{ImageState, Kvm, Machine, Observed, State};
+use super::observed::{ImageState, Kvm, Machine, Observed, State, UserNamespaces};
 use super::spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};
 use crate::bootstrap::Task;
 use crate::config::{self, MachineDefaults};
@@ -110,6 +110,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
             _ => return Ok(Vec::new()),
         }
     }
+    refuse_without_namespaces(observed)?;
     let tasks = doctor::tasks(&observed.host);
     if !tasks.is_empty() {
         match wanted.goal {
@@ -302,6 +303,17 @@ fn check_space(observed: &Observed, needed: u64, what: &str) -> Result<()> {
         ui::size(host.free_bytes)
     ))
     .hint("make room there, or name a folder on another disk in MVM_HOME"))
+}
+
+/// No task of an administrator's mends this one for sure, so it is said before anything is done.
+fn refuse_without_namespaces(observed: &Observed) -> Result<()> {
+    let off =
+        observed.host.probed.as_ref().is_some_and(|probed| probed.user_namespaces == UserNamespaces::Off);
+    if !off {
+        return Ok(());
+    }
+    Err(Error::failure("this host does not let this user make namespaces, and every machine needs them")
+        .hint(doctor::NAMESPACES_REMEDY))
 }
 
 fn check_against_host(observed: &Observed, spec: &Spec) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::Kind;
 use crate::image::{Image, ImageFile};
-use crate::microvm::observed::{Device, HostFacts, Probed, Program, Running, UserNamespaces};
+use crate::microvm::observed::{Device, HostFacts, Probed, Program, Running};
 use crate::microvm::sample_spec;
 
 /// A host where everything is there, with the image, and no machine.
@@ -164,6 +164,13 @@ fn what_cannot_be_is_refused_with_the_valid_form() {
     assert!(kind == Kind::Usage && text.contains("8 GiB"), "{text}");
     let firecracker = Changes { vmm: Some(VmmChoice::Firecracker), ..Changes::default() };
     assert!(refusal(&ready(), Goal::Start, firecracker).1.contains("no /dev/kvm"));
+}
+
+#[test]
+fn a_host_without_namespaces_is_told_so_before_anything_is_done() {
+    let mut observed = ready();
+    observed.host.probed.as_mut().unwrap().user_namespaces = UserNamespaces::Off;
+    assert!(refusal(&observed, Goal::Dev, Changes::default()).1.contains("user.max_user_namespaces"));
 }
 
 #[test]

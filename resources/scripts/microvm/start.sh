@@ -73,7 +73,7 @@ if [[ $ready == yes ]]; then
   answer STARTED "$started"
   exit 0
 fi
-if cell_alive "$machine"; then
+if [[ ! -e run/exit ]] && cell_alive "$machine"; then
   answer TROUBLE silent
 else
   answer TROUBLE exited
