@@ -34,7 +34,7 @@ pub fn options(home: &str, name: &MachineName) -> Vec<String> {
         // A wedged machine is noticed, and the session ends.
         "ServerAliveInterval=15".to_owned(),
         "ServerAliveCountMax=4".to_owned(),
-        // What costs the guest least time in software emulation (docs/boot.md).
+        // What costs the guest least time in software emulation (ARCHITECTURE.md).
         "KexAlgorithms=^curve25519-sha256".to_owned(),
         "Compression=no".to_owned(),
     ] {

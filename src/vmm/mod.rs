@@ -148,7 +148,7 @@ enum Bus {
 }
 
 /// What both VMMs put on the guest kernel's command line. `cryptomgr.notests` alone halves the kernel's boot
-/// (measured; docs/boot.md), and each line on the console costs an exit to the VMM.
+/// (ARCHITECTURE.md), and each line on the console costs an exit to the VMM.
 fn kernel_args(host: &HostFacts, bus: Bus, epoch: u64) -> Vec<String> {
     let console = if host.arch == "aarch64" { "ttyAMA0" } else { "ttyS0" };
     let bus = match bus {
