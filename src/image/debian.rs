@@ -7,7 +7,7 @@ use crate::script;
 use crate::shell::Script;
 
 /// Free space the making of an image needs, in bytes: measured at its peak, with room to spare.
-pub const SPACE_NEEDED: u64 = 2 << 30;
+pub const SPACE_NEEDED: u64 = 1 << 30;
 
 /// A release of Debian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 # image/debian: makes the image `debian`: base, kernel and initrd, without root. Safe to repeat, safe to kill: the image
-# appears by one rename, and the next run removes what a killed one left.
-# In: SUITE, MIRROR (empty: mmdebstrap's own). Out: ID.
+# appears by one rename, and the next run removes what a killed one left and takes up the packages it had downloaded.
+# In: SUITE, MIRROR (empty: Debian's own). Out: ID, IMAGE (its image.json).
 : "${SUITE:?}" "${MIRROR=}"
 arch=$(uname -m)
 case $arch in
@@ -10,19 +10,32 @@ case $arch in
 esac
 
 # A comfortable shell, and what the guest needs to be one: init, ssh, network and disk tools.
-packages=(
-  systemd systemd-sysv dbus libpam-systemd openssh-server openssh-sftp-server kmod e2fsprogs iproute2 iputils-ping procps
-  sudo curl wget git vim-tiny nano less bash-completion ca-certificates tzdata netbase
-  xz-utils zstd bzip2 file htop rsync tmux psmisc lsof
-)
+packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,openssh-sftp-server,kmod,e2fsprogs,iproute2
+packages+=,iputils-ping,procps,sudo,curl,wget,git,vim-tiny,nano,less,bash-completion,ca-certificates,tzdata,netbase
+packages+=,xz-utils,zstd,bzip2,file,htop,rsync,tmux,psmisc,lsof
+# Without it ping is root's only there.
+[[ $SUITE == bookworm ]] || packages+=,linux-sysctl-defaults
 
-work=$MVM_HOME/images/.$SUITE.partial
-# mmdebstrap works as a subordinate user, who may not enter MVM_HOME.
-tmp=/var/tmp/mvm-$UID
+images=$MVM_HOME/images
+work=$images/.$SUITE.partial
+space=$work/space
+root=$space/root
+# Packages stay here until the image is there.
+cache=$MVM_HOME/downloads/debian-$SUITE
+# MiB for a tree in memory, with room to spare. There it takes half the time, and is gone with its namespace.
+memory_needed=1024
 
-# remove DIR: what a build left may belong to subordinate users, and only their namespace may remove it.
+# namespaces COMMAND…: becomes that command, as a root of its own, who may make files of any user. Its end, or this
+# script's, ends all its processes and mounts.
+namespaces() {
+  local user=()
+  [[ $UID == 0 ]] || user=(--user --map-auto --map-root-user)
+  exec setpriv --pdeathsig KILL unshare "${user[@]}" --mount --propagation private --pid --fork --kill-child -- "$@"
+}
+
+# remove PATH…: what a build left may belong to other users, and only a namespace that has them may remove it.
 remove() {
-  rm -rf "$@" 2>/dev/null || unshare --map-auto --map-root-user rm -rf "$@"
+  rm -rf "$@" 2>/dev/null || (namespaces rm -rf "$@")
 }
 
 # report: mmdebstrap's words as progress.
@@ -31,175 +44,241 @@ report() {
   while IFS= read -r line; do
     case $line in
       'I: running apt-get update'*) step "Reading Debian's package lists" ;;
-      'I: downloading packages'*) step "Downloading the base system ($SUITE)" ;;
-      'I: extracting'*) detail 'extracting' ;;
-      'I: installing essential'*) step 'Installing the base system' ;;
+      'I: downloading packages'*) step "Downloading packages ($SUITE)" ;;
+      'I: extracting'*) step 'Installing the base system' ;;
       'I: installing remaining'*) step 'Downloading and installing the tools' ;;
-      'I: running'*customize*) detail 'kernel, initrd and settings' ;;
-      'I: creating tarball'*) step 'Packing the root filesystem' ;;
+      # apt's own user may not enter MVM_HOME.
+      'W: Download is performed unsandboxed'*) continue ;;
     esac
-    printf '%s\n' "$line" | tee -a "$work/log"
+    [[ $line == ::* ]] || printf '%s\n' "$line" >>"$work/log"
+    printf '%s\n' "$line"
   done
 }
 
-mkdir -p "$MVM_HOME/images"
-began=$EPOCHSECONDS
-lock .images
-for made in "$MVM_HOME"/images/*/image.json; do
-  # Another mvm made it while this one waited.
-  if [[ -e $made && $(<"$made") =~ \"suite\":\"$SUITE\".*\"created\":([0-9]+) ]] && ((BASH_REMATCH[1] >= began)); then
-    made=${made%/image.json}
-    answer ID "${made##*/}"
-    exit 0
+# watch_progress: how far apt and dpkg are, once a second.
+watch_progress() {
+  local log=$root/var/log/dpkg.log said='' now debs
+  while sleep 1; do
+    if compgen -G "$cache/partial/*.deb" >/dev/null; then
+      now="$(du -sm "$cache" | cut -f 1) MB"
+    elif [[ -e $log ]]; then
+      debs=("$cache"/*.deb)
+      now="$(awk '$4 == "installed" && !seen[$5]++ { n++ } END { print n + 0 }' "$log") of ${#debs[@]} packages"
+    else
+      continue
+    fi
+    [[ $now == "$said" ]] || detail "$now"
+    said=$now
+  done
+}
+
+# In the namespaces: the tree, and from it the image's files.
+build() {
+  local skip=download/empty,essential/unlink,chroot/mount/sys watcher available options
+  # Some containers forbid it: then theirs serves.
+  mount -t proc proc /proc 2>/dev/null || true
+  # The tree is for its users to read.
+  umask 022
+  mkdir -p "$space" "$cache/kernel"
+  available=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
+  if ((available > 2 * memory_needed)); then
+    mount -t tmpfs -o "mode=0755,size=${memory_needed}m" mvm "$space"
   fi
-done
-step "Preparing the image debian:$SUITE"
-remove "$work" "$tmp"
-mkdir -p "$work/out"
-# Others must not have made it: the name can be guessed.
-mkdir "$tmp" || die tmp "cannot make $tmp: is it another user's?"
-trap 'remove "$tmp"' EXIT
-# The root filesystem is for its users to read; MVM_HOME itself is closed to others.
-umask 022
-chmod 0755 "$tmp"
+  mkdir "$root" "$space/kernel"
+  watch_progress &
+  watcher=$!
+  # shellcheck disable=SC2016 # for the shells that mmdebstrap starts
+  options=(
+    --mode=root --format=directory --variant=minbase --components=main --architectures="$(dpkg --print-architecture)"
+    --include="$packages"
+    --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"'
+    --skip="$skip"
+    --setup-hook='bash -c "$FUNCTIONS; hook_setup"'
+    --extract-hook='bash -c "$FUNCTIONS; hook_kernel" >"$work/kernel.log" 2>&1 &'
+    --customize-hook='bash -c "$FUNCTIONS; hook_finish"'
+  )
+  [[ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]] ||
+    options+=(--keyring=/usr/share/keyrings/debian-archive-keyring.gpg)
+  # mmdebstrap that fails ends its process group: it gets one of its own.
+  setsid --wait mmdebstrap "${options[@]}" "$SUITE" "$root" ${MIRROR:+"$MIRROR"}
+  kill "$watcher"
+  step 'Compressing the image'
+  mv "$space/kernel/"{vmlinux,initrd,version} "$work/"
+  # The fastest of what is small: other formats, levels and block sizes boot no faster.
+  mksquashfs "$root" "$work/base" -quiet -no-progress -noappend -comp zstd -Xcompression-level 3 \
+    -wildcards -e 'dev/*' 'proc/*' 'sys/*' 'run/*' 'tmp/*'
+}
 
-# In the new root, by mmdebstrap's hook: the kernel without dpkg (its package wants an initramfs builder), busybox, and
-# the modules that the initrd loads, in order.
-cat >"$tmp/hook" <<'HOOK'
-set -eu
-root=$1 flavour=$2
-mkdir "$root/.mvm" "$root/.mvm/m"
-cd "$root/.mvm"
-kernel=$(apt-cache depends --important "linux-image-$flavour" | sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\).*/\1/p' | head -n 1)
-apt-get download -q "$kernel" busybox-static
-dpkg-deb --fsys-tarfile linux-image-*.deb | tar -x --keep-directory-symlink -C "$root" --wildcards './lib/modules/*' './boot/vmlinuz-*' 2>/dev/null ||
-  dpkg-deb --fsys-tarfile linux-image-*.deb | tar -x --keep-directory-symlink -C "$root" --wildcards './usr/lib/modules/*' './boot/vmlinuz-*'
-dpkg-deb --fsys-tarfile busybox-static*.deb | tar -xO --wildcards '*bin/busybox' >busybox
-rm ./*.deb
-version=$(ls "$root/lib/modules")
-printf '%s\n' "$version" >version
-mv "$root/boot/vmlinuz-$version" vmlinuz
-chroot "$root" depmod "$version"
-for bus in mmio pci; do
-  for module in "virtio_$bus" virtio_blk virtio_net squashfs ext4 overlay; do
-    chroot "$root" modprobe -S "$version" --show-depends "$module"
-  done | while read -r kind path _; do
-    [ "$kind" = insmod ] || continue
-    name=${path##*/} name=${name%%.*}.ko
-    case $path in
-      *.xz) xz -dc "$root$path" >"m/$name" ;;
-      *.zst) zstd -qdc "$root$path" >"m/$name" ;;
-      *) cp "$root$path" "m/$name" ;;
-    esac
-    printf '%s\n' "$name"
-  done | awk '!seen[$0]++' >"m/$bus"
-done
-HOOK
-
-# What every machine made from it shares.
-cat >"$tmp/settings" <<'SETTINGS'
-set -eu
-root=$1
-rm -rf "$root/.mvm"
-: >"$root/etc/machine-id"
-rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf"
-: >"$root/etc/resolv.conf"
-printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
-printf 'LANG=C.UTF-8\n' >"$root/etc/default/locale"
-: >"$root/etc/motd"
-# They would wake a machine that nobody uses.
-for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer; do
-  ln -sf /dev/null "$root/etc/systemd/system/$unit"
-done
-SETTINGS
-
-options=(
-  --variant=minbase --components=main --architectures="$(dpkg --print-architecture)"
-  --include="$(IFS=,; echo "${packages[*]}" | tr -s ,)"
-  --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"'
-  --dpkgopt=force-unsafe-io
-  --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*'
-  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright'
-  --dpkgopt='path-exclude=/usr/share/info/*'
-  --customize-hook="sh $tmp/hook \"\$1\" $flavour"
-  --customize-hook="tar-out /.mvm $work/out.tar"
-  --customize-hook="sh $tmp/settings \"\$1\""
-  --format=tar
-)
-[[ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || options+=(--keyring=/usr/share/keyrings/debian-archive-keyring.gpg)
-# When it fails mmdebstrap ends its process group: it gets one of its own, and dies with this script.
-alone=(setsid --wait setpriv --pdeathsig KILL)
-build=("${alone[@]}" mmdebstrap --mode=unshare)
-# As root, with a mount namespace of its own: a killed build leaves no mounts.
-[[ $UID != 0 ]] || build=("${alone[@]}" unshare --mount --propagation private --pid --fork --kill-child --mount-proc mmdebstrap --mode=root)
-# Not sqfstar: 4.5's refuses every compression level.
-squash=(mksquashfs - "$work/base" -tar -quiet -no-progress -noappend -root-mode 0755 -comp zstd -Xcompression-level 3)
-: >"$work/log"
-if ! TMPDIR=$tmp "${build[@]}" "${options[@]}" "$SUITE" - ${MIRROR:+"$MIRROR"} 2> >(report >&2) | "${squash[@]}" >>"$work/log"; then
-  sleep 0.2
-  reason=$(grep -E '^(E|Err|W): |No space left|Could not' "$work/log" | tail -n 4 | tr -s '\n ' ' ') || reason=
-  [[ $reason != *'No space left'* ]] || die no-space "the disk is full: $reason"
-  case $reason in
-    *'Failed to fetch'* | *'Could not'* | *'Temporary failure'*) die download "cannot download Debian's packages: $reason" ;;
-    *) die build "mmdebstrap failed: ${reason:-see $work/log}" ;;
-  esac
-fi
-tar -xf "$work/out.tar" -C "$work/out" --strip-components=2 ./.mvm 2>/dev/null ||
-  tar -xf "$work/out.tar" -C "$work/out"
-out=$work/out
-[[ -e $out/vmlinuz ]] || out=$work/out/.mvm
-detail 'the kernel'
-version=$(<"$out/version")
+# Before apt begins.
+hook_setup() {
+  mkdir -p "$root/var/cache/apt/archives" "$root/etc/dpkg/dpkg.cfg.d"
+  mount --bind "$cache" "$root/var/cache/apt/archives"
+  # Not by mmdebstrap's own option, which filters each package through a slow program.
+  printf '%s\n' force-unsafe-io 'path-exclude=/usr/share/man/*' 'path-exclude=/usr/share/locale/*' \
+    'path-exclude=/usr/share/info/*' 'path-exclude=/usr/share/doc/*' 'path-include=/usr/share/doc/*/copyright' \
+    >"$root/etc/dpkg/dpkg.cfg.d/mvm"
+}
 
 # number FILE OFFSET BYTES: a little-endian number.
 number() { od -An -j "$2" -N "$3" -t "u$3" "$1" | tr -d ' '; }
 
-# unpack_kernel FILE: an x86 bzImage holds a compressed ELF file, which both VMMs start without unpacking it in the guest;
-# the boot header tells where (Documentation/arch/x86/boot.rst). On aarch64 the Image is what they take.
+# unpack_kernel FILE: the kernel as VMMs start it. An x86 bzImage holds a compressed ELF file and then its size: the boot
+# header tells where (Documentation/arch/x86/boot.rst). On aarch64 Debian's is the Image that they take.
 unpack_kernel() {
-  local start length magic
+  local start bytes tool
   if [[ $arch == aarch64 ]]; then
-    gzip -dc <"$1" 2>/dev/null || cat "$1"
+    cp "$1" vmlinux
+    [[ $(od -An -j 56 -N 4 -t x1 vmlinux) == ' 41 52 4d 64' ]]
     return
   fi
   start=$((($(number "$1" 497 1) + 1) * 512 + $(number "$1" 584 4)))
-  length=$(number "$1" 588 4)
-  magic=$(od -An -j "$start" -N 4 -t x1 "$1" | tr -d ' ')
-  case $magic in
-    fd377a58) tail -c "+$((start + 1))" "$1" | head -c "$length" | xz -dc --single-stream 2>/dev/null || true ;;
-    28b52ffd) tail -c "+$((start + 1))" "$1" | head -c "$length" | zstd -qdc 2>/dev/null || true ;;
-    02214c18) tail -c "+$((start + 1))" "$1" | head -c "$length" | lz4 -dc 2>/dev/null || true ;;
-    1f8b*) tail -c "+$((start + 1))" "$1" | head -c "$length" | gzip -dc 2>/dev/null || true ;;
-    *) die kernel "the kernel $version is compressed in a way mvm does not know ($magic)" ;;
+  bytes=$(($(number "$1" 588 4) - 4))
+  case $(od -An -j "$start" -N 4 -t x1 "$1") in
+    ' fd 37 7a 58') tool=xz ;;
+    ' 28 b5 2f fd') tool=zstd ;;
+    ' 02 21 4c 18') tool=lz4 ;;
+    *) return 1 ;;
   esac
+  head -c $((start + bytes)) "$1" | tail -c "$bytes" | "$tool" -dc >vmlinux
+  [[ $(od -An -N 4 -t x1 vmlinux) == ' 7f 45 4c 46' ]]
+  [[ $(stat -c %s vmlinux) == "$(number "$1" $((start + bytes)) 4)" ]]
 }
-unpack_kernel "$out/vmlinuz" >"$work/kernel"
-[[ $arch != x86_64 || $(od -An -N 4 -t x1 "$work/kernel") == ' 7f 45 4c 46' ]] ||
-  die kernel "the kernel $version could not be unpacked"
 
-detail 'the initrd'
-mkdir -p "$work/root/bin"
-mv "$out/m" "$work/root/m"
-mv "$out/busybox" "$work/root/bin/busybox"
-chmod 0755 "$work/root/bin/busybox"
-ln -s busybox "$work/root/bin/sh"
-(cd "$work/root" && find . | sort | ./bin/busybox cpio -o -H newc -R 0:0 2>/dev/null) >"$work/initrd"
-remove "$work/root" "$work/out" "$work/out.tar" "$work/log"
+# Beside dpkg, which uses one processor: the kernel without its package's scripts, which want an initramfs builder.
+hook_kernel() {
+  export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
+  local package
+  trap 'touch "$space/kernel/over"' EXIT
+  cd "$cache/kernel"
+  package=$(apt-cache depends --important "linux-image-$flavour" |
+    sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\).*/\1/p' | head -n 1)
+  apt-get download -q "$package" busybox-static
+  cd "$space/kernel"
+  dpkg-deb --fsys-tarfile "$cache/kernel/$package"_*.deb |
+    tar -x --transform='s,^\./lib/,./usr/lib/,' --wildcards '*/lib/modules/*' '*/vmlinuz-*'
+  dpkg-deb --fsys-tarfile "$cache/kernel"/busybox-static_*.deb | tar -xO --wildcards '*bin/busybox' >busybox
+  trap 'echo "E: the kernel $package could not be unpacked" >&2' ERR
+  unpack_kernel boot/vmlinuz-*
+  touch good
+}
 
-# entry FILE: its part of image.json.
+# What every machine made from it shares, and the initrd.
+hook_finish() {
+  local version unit bus kind path name
+  umount "$root/var/cache/apt/archives"
+  cd "$space/kernel"
+  until [[ -e over ]]; do sleep 0.05; done
+  cat "$work/kernel.log"
+  [[ -e good ]]
+  mv usr/lib/modules "$root/usr/lib/"
+  version=$(ls "$root/usr/lib/modules")
+  printf '%s\n' "$version" >version
+  chroot "$root" depmod "$version"
+
+  chmod 0755 busybox
+  mkdir -p initrd.d/bin initrd.d/m
+  mv busybox initrd.d/bin/
+  ln -s busybox initrd.d/bin/sh
+  for bus in mmio pci; do
+    chroot "$root" modprobe -S "$version" -a --show-depends "virtio_$bus" virtio_blk virtio_net squashfs ext4 overlay |
+      while read -r kind path _; do
+        [[ $kind == insmod ]] || continue
+        name=${path##*/} name=${name%%.*}.ko
+        if [[ ! -e initrd.d/m/$name ]]; then
+          case $path in
+            *.xz) xz -dc "$root$path" >"initrd.d/m/$name" ;;
+            *.zst) zstd -qdc "$root$path" >"initrd.d/m/$name" ;;
+            *) cp "$root$path" "initrd.d/m/$name" ;;
+          esac
+        fi
+        printf '%s\n' "$name"
+      done | awk '!seen[$0]++' >"initrd.d/m/$bus"
+  done
+  (cd initrd.d && find . | sort | ./bin/busybox cpio -o -H newc -R 0:0 2>/dev/null) >initrd
+
+  find "$root/usr/share/doc" ! -name copyright ! -type d -delete
+  find "$root/usr/share/doc" -type d -empty -delete
+  rm -rf "$root"/usr/share/{man,info,locale}/* "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
+  rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf"
+  : >"$root/etc/machine-id"
+  : >"$root/etc/resolv.conf"
+  : >"$root/etc/motd"
+  printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
+  printf 'LANG=C.UTF-8\n' >"$root/etc/default/locale"
+  # They would wake a machine that nobody uses.
+  for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit"
+  done
+  # systemd has nothing to bring up to date at the first boot.
+  touch "$root/etc/.updated" "$root/var/.updated"
+}
+
+mkdir -p "$images" "$cache"
+began=$EPOCHSECONDS
+lock .images
+for made in "$images"/*/image.json; do
+  # Another mvm made it while this one waited.
+  if [[ -e $made && $(<"$made") =~ \"suite\":\"$SUITE\".*\"created\":([0-9]+) ]] && ((BASH_REMATCH[1] >= began)); then
+    answer ID "$(basename "${made%/image.json}")"
+    answer IMAGE "$(<"$made")"
+    exit 0
+  fi
+done
+step "Preparing the image debian:$SUITE"
+remove "$work"
+mkdir "$work"
+: >"$work/log"
+
+export FUNCTIONS SUITE MIRROR arch flavour packages memory_needed work cache root space
+FUNCTIONS="set -Eeuo pipefail
+$(declare -f step detail watch_progress build hook_setup hook_kernel hook_finish number unpack_kernel)"
+exec {log}> >(report >&2)
+reporter=$!
+namespaces bash -c "$FUNCTIONS; build" 2>&"$log" {log}>&- &
+builder=$!
+exec {log}>&-
+# A shell that waits for a command in the foreground does not hear an interrupt.
+trap 'kill -KILL "$builder"; exit 130' INT TERM HUP
+if ! wait "$builder"; then
+  wait "$reporter" || true
+  # Their own words: the first of many failed downloads, or all errors but those that follow from another.
+  reason=$(grep -m 1 -E 'No space left|enough free space|^E: Failed to fetch' "$work/log") ||
+    reason=$(grep '^E: ' "$work/log" | grep -vE 'apt-get .* failed$|setup failed|command failed|failed to run$') ||
+    reason=$(tail -n 3 "$work/log") || true
+  read -r -d '' -a words <<<"${reason//E: /}" || true
+  reason=${words[*]}
+  remove "$work"
+  case $reason in
+    *'No space left'* | *'enough free space'*) die no-space "the disk is full: $reason" ;;
+    *'Failed to fetch'*) die download "cannot download Debian's packages: $reason" ;;
+  esac
+  # Perhaps a package on the disk is damaged.
+  remove "$cache"
+  die build "the image cannot be made: $reason"
+fi
+trap - INT TERM HUP
+mv "$work/vmlinux" "$work/kernel"
+version=$(<"$work/version")
+remove "$work/space" "$work/log" "$work/kernel.log" "$work/version"
+
+# entry FILE: its size and digest.
 entry() {
   local digest
   read -r digest _ < <(sha256sum "$work/$1")
-  printf '"%s":{"bytes":%s,"sha256":"%s"}' "$1" "$(stat -c %s "$work/$1")" "$digest"
+  printf '"bytes":%s,"sha256":"%s"' "$(stat -c %s "$work/$1")" "$digest"
 }
-files=$(entry kernel),$(entry base),$(entry initrd)
+files=$(printf '"kernel":{"version":"%s",%s},"base":{"format":"squashfs",%s},"initrd":{%s}' \
+  "$version" "$(entry kernel)" "$(entry base)" "$(entry initrd)")
 read -r id _ < <(sha256sum <<<"$files")
 id=${id:0:12}
-printf '{"version":1,"id":"%s","name":"debian","suite":"%s","arch":"%s","created":%s,"kernel_version":"%s",%s}\n' \
-  "$id" "$SUITE" "$arch" "$EPOCHSECONDS" "$version" "$files" >"$work/image.json"
+printf '{"version":1,"id":"%s","name":"debian","suite":"%s","arch":"%s","created":%s,%s,"init":"/sbin/init"}\n' \
+  "$id" "$SUITE" "$arch" "$EPOCHSECONDS" "$files" >"$work/image.json"
 chmod 0400 "$work"/{kernel,base,initrd,image.json}
-sync -f "$work"
+sync "$work"/* "$work"
 # The same image with a damaged file gives way.
-rm -rf "${MVM_HOME:?}/images/$id"
-mv -T "$work" "$MVM_HOME/images/$id"
+rm -rf "${images:?}/$id"
+mv -T "$work" "$images/$id"
+sync "$images"
+rm -rf "$cache"
 answer ID "$id"
+answer IMAGE "$(<"$images/$id/image.json")"
