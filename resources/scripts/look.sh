@@ -23,25 +23,48 @@ opens() {
   fi
 }
 
-# version KEY PROGRAM: answers `KEY=version path`. Asking QEMU takes 30 ms, so what it said is kept by path, size and time.
+# stat_all: one `stat` for all files whose facts are wanted, since a fork costs more than all else here. A file's
+# `bytes allocated size time` is then STAT[file].
+declare -A STAT=()
+stat_all() {
+  local blocks unit size time file
+  while read -r blocks unit size time file; do
+    STAT[$file]="$((blocks * unit)) $size $time"
+  done < <(stat -L -c '%b %B %s %Y %n' "$@" 2>/dev/null)
+}
+
+# version KEY PATH: answers `KEY=version path`. Asking QEMU takes 30 ms, so what it said is kept by path, size and time.
 version() {
-  local path stamp cached text
-  path=$(type -P "$2") || return 0
-  stamp=$(stat -Lc '%n %s %Y' "$path")
-  { IFS= read -r cached <"$MVM_HOME/cache/$2"; } 2>/dev/null || cached=
+  local path=$2 stamp cached text cache
+  [[ -n $path ]] || return 0
+  cache=$MVM_HOME/cache/${path##*/}
+  stamp="$path ${STAT[$path]#* }"
+  { IFS= read -r cached <"$cache"; } 2>/dev/null || cached=
   if [[ $cached != "$stamp "* ]]; then
     text=$("$path" --version 2>/dev/null) || text=
     [[ ${text%%$'\n'*} =~ ([0-9]+(\.[0-9]+)+) ]] || return 0
     cached="$stamp ${BASH_REMATCH[1]}"
     if [[ -d $MVM_HOME ]]; then
       mkdir -p "$MVM_HOME/cache"
-      printf '%s\n' "$cached" >"$MVM_HOME/cache/$2"
+      printf '%s\n' "$cached" >"$cache"
     fi
   fi
   answer "$1" "${cached##* } $path"
 }
 
-arch=$(uname -m)
+# found PROGRAM: its path on PATH in FOUND, or nothing; without a fork.
+found() {
+  FOUND=
+  ! hash "$1" 2>/dev/null || FOUND=${BASH_CMDS[$1]}
+}
+
+shopt -s nullglob
+# What bash was built for, which is what `uname -m` says.
+arch=$HOSTTYPE
+found firecracker && firecracker=$FOUND
+found "qemu-system-$arch" && qemu=$FOUND
+stat_all "$firecracker" "$qemu" "$MVM_HOME"/images/*/{kernel,base,initrd} "$MVM_HOME"/machines/*/disk.img
+
 kernel=$(</proc/sys/kernel/osrelease)
 PRETTY_NAME=Linux
 # shellcheck source=/dev/null
@@ -49,14 +72,24 @@ PRETTY_NAME=Linux
 answer ARCH "$arch"
 answer OS "$PRETTY_NAME"
 answer KERNEL "$kernel"
-answer LOGIN "$(id -un 2>/dev/null || echo "$UID")"
+while IFS=: read -r login _ uid _; do
+  [[ $uid != "$UID" ]] || break
+done </etc/passwd
+[[ $uid == "$UID" ]] || login=$(id -un 2>/dev/null) || login=$UID
+answer LOGIN "$login"
 answer ID "$UID"
 answer HOME "$MVM_HOME"
 while read -r key value _; do
   [[ $key != MemTotal: ]] || break
 done </proc/meminfo
 answer MEMORY_KIB "$value"
-answer CPUS "$(nproc)"
+# Those that this process may use, as `nproc` counts them: 0-3,7.
+cpus=0
+while read -r key value; do
+  [[ $key == Cpus_allowed_list: ]] || continue
+  for range in ${value//,/ }; do ((cpus += ${range#*-} - ${range%-*} + 1)); done
+done </proc/self/status
+answer CPUS "$cpus"
 
 # The nearest folder that exists tells the file system's free space.
 dir=$MVM_HOME
@@ -87,10 +120,11 @@ fi
 opens /dev/net/tun
 answer TUN "$OPENS"
 for tool in $TOOLS; do
-  ! hash "$tool" 2>/dev/null || answer TOOL "$tool ${BASH_CMDS[$tool]}"
+  found "$tool"
+  [[ -z $FOUND ]] || answer TOOL "$tool $FOUND"
 done
-version FIRECRACKER firecracker
-version QEMU "qemu-system-$arch"
+version FIRECRACKER "$firecracker"
+version QEMU "$qemu"
 
 if [[ $PROBE == yes ]]; then
   userns=allowed
@@ -102,7 +136,7 @@ if [[ $PROBE == yes ]]; then
   answer USERNS "$userns"
   subids=no next=100000
   while IFS=: read -r owner first count; do
-    [[ $owner != "${USER:-}" && $owner != "$UID" && $owner != "$(id -un)" ]] || subids=yes
+    [[ $owner != "$UID" && $owner != "$login" ]] || subids=yes
     ((first + count <= next)) || next=$((first + count))
   done < <(cat /etc/subuid 2>/dev/null)
   [[ $UID != 0 ]] || subids=yes
@@ -116,27 +150,18 @@ if [[ $PROBE == yes ]]; then
   answer APT "$apt"
 fi
 
-shopt -s nullglob
 for dir in "$MVM_HOME"/images/*/; do
-  dir=${dir%/}
+  dir=${dir%/} sizes=
   slurp "$dir/image.json"
-  declare -A sizes=([kernel]=0 [base]=0 [initrd]=0)
-  while read -r size file; do
-    sizes[${file##*/}]=$size
-  done < <(stat -c '%s %n' "$dir"/{kernel,base,initrd} 2>/dev/null)
-  answer IMAGE "${dir##*/} ${sizes[kernel]} ${sizes[base]} ${sizes[initrd]} $SLURPED"
+  for file in kernel base initrd; do
+    read -r _ size _ <<<"${STAT[$dir/$file]:-0 0 0}"
+    sizes+=" $size"
+  done
+  answer IMAGE "${dir##*/}$sizes $SLURPED"
 done
 
 read -r seconds _ </proc/uptime
-# answering NAME PID: whether the guest's kernel takes connections on its SSH port.
-answering() {
-  sshd_was_up "$MVM_HOME/machines/$1" || return 0
-  if guest_connects "$2"; then
-    answer "SSHD.$1" answers
-  else
-    answer "SSHD.$1" silent
-  fi
-}
+declare -A asked=()
 for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
   [[ -d $dir ]] || continue
   dir=${dir%/} name=${dir##*/}
@@ -145,15 +170,29 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
     slurp "$dir/vm.json"
     answer "SPEC.$name" "$SLURPED"
   }
-  [[ ! -e $dir/disk.img ]] || answer "DISK.$name" "$(disk_use "$dir/disk.img")"
+  [[ -z ${STAT[$dir/disk.img]:-} ]] || answer "DISK.$name" "${STAT[$dir/disk.img]% *}"
   [[ -z $ONLY ]] || answer_keys "$dir" "$name"
   if cell_alive "$dir" && cell_vmm "$dir"; then
     slurp "$dir/run/as"
     answer "CELL.$name" "$VMM_PID $((${seconds%.*} - VMM_STARTED / 100)) ${SLURPED:-unknown unknown}"
-    answering "$name" "$VMM_PID" &
+    if sshd_was_up "$dir"; then
+      exec {answers}< <(exec nsenter -t "$VMM_PID" -U -n --preserve-credentials bash -c "$GUEST_CONNECTS && echo y" 2>/dev/null)
+      asked[$name]="$answers $!"
+    fi
   elif [[ -e $dir/run/exit ]]; then
     slurp "$dir/run/exit"
     answer "ENDED.$name" "$SLURPED"
   fi
 done
-wait
+# All were asked at once: the guest's kernel takes a connection, or two seconds are over.
+deadline=$((SECONDS + 2))
+for name in "${!asked[@]}"; do
+  read -r answers pid <<<"${asked[$name]}"
+  left=$((deadline - SECONDS))
+  if read -r -t "$((left > 0 ? left : 0)).1" -u "$answers"; then
+    answer "SSHD.$name" answers
+  else
+    answer "SSHD.$name" silent
+    kill "$pid" 2>/dev/null || true
+  fi
+done

@@ -1,12 +1,5 @@
 # What several scripts about machines need.
 
-# disk_use FILE: bytes on the host, and the size the guest sees.
-disk_use() {
-  local blocks unit size
-  read -r blocks unit size <<<"$(stat -c '%b %B %s' "$1")"
-  printf '%s %s\n' $((blocks * unit)) "$size"
-}
-
 # answer_keys DIR NAME: what a machine's seed is made of; each on one line, tabs for line ends.
 answer_keys() {
   local fact file text
@@ -20,12 +13,15 @@ answer_keys() {
 
 # sshd_was_up DIR: whether the guest's init told on the console that its SSH server listens.
 sshd_was_up() {
-  grep -a -q -m 1 '^mvm: [0-9.]* sshd' "$1/console.log" 2>/dev/null
+  [[ -e $1/run/up ]] || grep -a -q -m 1 '^mvm: [0-9.]* sshd' "$1/console.log" 2>/dev/null
 }
 
-# guest_connects PID: whether a connection to the guest's SSH port is taken.
+# For bash in a cell: true when the guest's kernel takes a connection on its SSH port.
+GUEST_CONNECTS='exec 3<>/dev/tcp/172.16.0.2/22'
+
+# guest_connects PID: whether it does within two seconds.
 guest_connects() {
-  cell_enter "$1" timeout 2 bash -c "exec 3<>/dev/tcp/172.16.0.2/22" 2>/dev/null
+  cell_enter "$1" timeout 2 bash -c "$GUEST_CONNECTS" 2>/dev/null
 }
 
 # console_tail DIR: the last lines of the console, as answers.

@@ -69,6 +69,8 @@ while ((SECONDS < deadline)); do
   read -r -t 0.02 -u "$clock" _ || true
 done
 if [[ $ready == yes ]]; then
+  # Spares a look the reading of the console.
+  : >run/up
   answer PID "$VMM_PID"
   answer STARTED "$started"
   exit 0
