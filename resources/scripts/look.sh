@@ -44,10 +44,8 @@ version() {
     text=$("$path" --version 2>/dev/null) || text=
     [[ ${text%%$'\n'*} =~ ([0-9]+(\.[0-9]+)+) ]] || return 0
     cached="$stamp ${BASH_REMATCH[1]}"
-    if [[ -d $MVM_HOME ]]; then
-      mkdir -p "$MVM_HOME/cache"
-      printf '%s\n' "$cached" >"$cache"
-    fi
+    # A full disk is no reason not to look.
+    [[ ! -d $MVM_HOME ]] || { mkdir -p "$MVM_HOME/cache" && printf '%s\n' "$cached" >"$cache"; } 2>/dev/null || true
   fi
   answer "$1" "${cached##* } $path"
 }

@@ -20,7 +20,7 @@ pub struct Dev {
     name: MachineName,
     #[command(flatten)]
     machine: MachineArgs,
-    /// A command to run in the machine; its exit code becomes mvm's
+    /// A command to run in the machine; its exit code becomes mvm's. One word alone is a line for the machine's shell
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }

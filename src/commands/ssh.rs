@@ -15,7 +15,7 @@ pub struct Ssh {
     /// The machine's name
     #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
     name: MachineName,
-    /// A command to run in the machine; its exit code becomes mvm's
+    /// A command to run in the machine; its exit code becomes mvm's. One word alone is a line for the machine's shell
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }

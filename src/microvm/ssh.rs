@@ -44,7 +44,8 @@ pub fn options(home: &str, name: &MachineName) -> Vec<String> {
     words
 }
 
-/// What enters the machine whose VMM is `pid`: a shell, or `command` with its arguments exactly as given.
+/// What enters the machine whose VMM is `pid`: a shell, or `command` with its arguments exactly as given; one word
+/// alone is a line for the guest's shell.
 pub fn enter(home: &str, name: &MachineName, pid: u32, command: &[OsString], terminal: &Terminal) -> Call {
     let mut argv: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| argv.extend(words.iter().map(OsString::from));
@@ -78,8 +79,12 @@ fn is_known(kind: &str) -> bool {
         .any(|known| kind.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest == "-256color"))
 }
 
-/// ssh joins its words with blanks and a shell reads them, so each is quoted first.
+/// ssh joins its words with blanks and a shell reads them, so each is quoted first. One word alone is a line for the
+/// shell, as with ssh itself: `exit 42`.
 fn remote_line(command: &[OsString]) -> OsString {
+    if let [line] = command {
+        return line.clone();
+    }
     let words: Vec<Vec<u8>> = command.iter().map(|word| quote(word.as_bytes())).collect();
     OsString::from_vec(words.join(&b' '))
 }
@@ -108,6 +113,11 @@ mod tests {
             let expected: Vec<u8> = words.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
             assert_eq!(output.stdout, expected, "{}", line(&command));
         }
+    }
+
+    #[test]
+    fn one_word_is_a_line_for_the_shell() {
+        assert_eq!(line(&["exit 42"]), "exit 42");
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn a_command_gets_its_arguments_input_and_output_as_they_are() {
         "new\nline",
     ]);
     assert_eq!(seen.stdout, "[a b][][it's][$HOME `id` \\ *][new\nline]", "{seen}");
-    let seen = host.mvm(&["ssh", "session", "--", "sh", "-c", "echo out; echo err >&2; exit 143"]);
+    let seen = host.mvm(&["ssh", "session", "--", "echo out; echo err >&2; exit 143"]);
     assert_eq!((seen.code, seen.stdout.as_str()), (143, "out\n"), "{seen}");
     assert!(seen.stderr.contains("err"), "{seen}");
 
