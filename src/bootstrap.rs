@@ -57,7 +57,7 @@ impl Task {
             }
             Self::AllowUserNamespaces => vec![
                 "sh -c 'echo kernel.apparmor_restrict_unprivileged_userns=0 > /etc/sysctl.d/60-mvm.conf'".to_owned(),
-                "sysctl -q -p /etc/sysctl.d/60-mvm.conf".to_owned(),
+                "sysctl -q -e -p /etc/sysctl.d/60-mvm.conf".to_owned(),
             ],
         }
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bootstrap, destroy, dev, doctor, setup, ssh, start, status, stop};
+use crate::commands::{bootstrap, destroy, dev, doctor, setup, shell, ssh, start, status, stop};
 use crate::config::Host;
 use crate::ui::Verbosity;
 
@@ -57,6 +57,7 @@ pub enum Command {
     Start(start::Start),
     Stop(stop::Stop),
     Ssh(ssh::Ssh),
+    Shell(shell::Shell),
     Status(status::Status),
     Destroy(destroy::Destroy),
     Setup(setup::Setup),

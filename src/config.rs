@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::linux::Transport;
 use crate::microvm::{DiskSize, ImageName, Memory, VmmChoice};
 
 /// The machine that is meant when none is named.
@@ -31,6 +32,19 @@ pub struct File {
     pub host: Option<Host>,
     pub machine: MachineDefaults,
     pub mirror: Mirror,
+    pub lima: Lima,
+}
+
+/// `[lima]`: what the Lima VM gets when it is created, and how mvm talks to it.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lima {
+    pub cpus: Option<u8>,
+    pub memory: Option<Memory>,
+    pub disk: Option<DiskSize>,
+    /// A cloud image of Ubuntu or Debian: a path or an address.
+    pub image: Option<String>,
+    pub transport: Transport,
 }
 
 /// `[machine]`: what a new machine gets when no flag says otherwise.
@@ -58,6 +72,7 @@ pub struct Settings {
     pub host: Host,
     pub machine: MachineDefaults,
     pub mirror: Mirror,
+    pub lima: Lima,
     /// Do what is asked without asking back.
     pub yes: bool,
     /// Show what would be done, and do nothing.
@@ -72,7 +87,7 @@ impl Settings {
         let mut mirror = file.mirror;
         mirror.debian = environment("MVM_MIRROR_DEBIAN").or(mirror.debian);
         let host = host.or(file.host).unwrap_or(default_host);
-        Ok(Self { host, machine: file.machine, mirror, yes, dry_run })
+        Ok(Self { host, machine: file.machine, mirror, lima: file.lima, yes, dry_run })
     }
 }
 
@@ -86,14 +101,37 @@ pub fn terminal() -> Option<String> {
     environment("TERM")
 }
 
+/// Lima's folder.
+pub fn lima_home() -> PathBuf {
+    environment("LIMA_HOME").map_or_else(|| home().join(".lima"), PathBuf::from)
+}
+
+/// Whether the user tells Lima which QEMU to start, and how.
+pub fn names_qemu_for_lima() -> bool {
+    environment("QEMU_SYSTEM_X86_64").is_some()
+}
+
+/// Where programs are installed that the user alone has.
+pub fn user_bin() -> PathBuf {
+    home().join(".local/bin")
+}
+
+/// mvm's own state on this host, which is no machine's: locks.
+pub fn state_dir() -> PathBuf {
+    environment("XDG_STATE_HOME").map_or_else(|| home().join(".local/state"), PathBuf::from).join("mvm")
+}
+
+fn home() -> PathBuf {
+    std::env::home_dir().unwrap_or_else(|| "/".into())
+}
+
 /// Where config.toml is.
 pub fn file_path() -> Option<PathBuf> {
     if let Some(path) = environment("MVM_CONFIG") {
         return Some(path.into());
     }
     let base = environment("XDG_CONFIG_HOME").map(PathBuf::from);
-    base.or_else(|| std::env::home_dir().map(|home| home.join(".config")))
-        .map(|base| base.join("mvm/config.toml"))
+    Some(base.unwrap_or_else(|| home().join(".config")).join("mvm/config.toml"))
 }
 
 fn read_file() -> Result<File> {
@@ -130,16 +168,28 @@ mod tests {
             vmm = "qemu"
             [mirror]
             debian = "http://mirror.example/debian"
+            [lima]
+            cpus = 6
+            memory = "12G"
+            disk = "200G"
+            image = "https://example.org/noble.img"
+            transport = "limactl"
             "#,
         )
         .unwrap();
         assert_eq!(file.host, Some(Host::Native));
         assert_eq!(file.machine.memory.unwrap().mib(), 2048);
+        assert_eq!(file.lima.transport, Transport::Limactl);
     }
 
     #[test]
     fn unknown_keys_and_bad_values_are_errors() {
-        for text in ["machines = 1", "[machine]\nmemory = \"2X\"", "[machine]\nvmm = \"xen\""] {
+        for text in [
+            "machines = 1",
+            "[machine]\nmemory = \"2X\"",
+            "[machine]\nvmm = \"xen\"",
+            "[lima]\ntransport = \"tcp\"",
+        ] {
             assert!(toml::from_str::<File>(text).is_err(), "{text}");
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::microvm::{Device, HostFacts, Kvm, UserNamespaces};
+use crate::microvm::{Device, HostFacts, Kvm, Probed, UserNamespaces};
 use crate::{bootstrap::Task, vmm};
 
 /// Every program that a look asks for.
@@ -132,6 +132,20 @@ pub fn tasks(host: &HostFacts) -> Vec<Task> {
     tasks
 }
 
+/// What a Linux side of mvm's own, a new VM, is given by its provisioning: everything.
+pub fn provisioning(arch: &str) -> Vec<Task> {
+    tasks(&HostFacts {
+        arch: arch.to_owned(),
+        tun: Device::Usable,
+        probed: Some(Probed {
+            user_namespaces: UserNamespaces::AppArmor,
+            has_subids: true,
+            ..Probed::default()
+        }),
+        ..HostFacts::default()
+    })
+}
+
 fn install(package: &str) -> String {
     format!("sudo apt-get install -y --no-install-recommends {package}")
 }
@@ -237,7 +251,7 @@ fn namespaces(host: &HostFacts) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::microvm::{Probed, Program};
+    use crate::microvm::Program;
 
     fn ready() -> HostFacts {
         let tool = |tool: &&str| ((*tool).to_owned(), format!("/usr/bin/{tool}"));

@@ -8,6 +8,7 @@
 //! - [`doctor`], [`bootstrap`]: what the Linux side needs, and its installation.
 //! - [`image`]: kernel, base and initrd; the seed of a machine.
 //! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell.
+//! - [`lima`]: the Lima VM in which machines run where this host is no Linux.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
 pub mod bootstrap;
@@ -17,6 +18,7 @@ pub mod config;
 pub mod doctor;
 pub mod error;
 pub mod image;
+pub mod lima;
 pub mod linux;
 pub mod microvm;
 pub mod network;

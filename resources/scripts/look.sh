@@ -77,6 +77,12 @@ done </etc/passwd
 answer LOGIN "$login"
 answer ID "$UID"
 answer HOME "$MVM_HOME"
+answer NOW "$EPOCHSECONDS"
+if [[ -e /etc/mvm-provisioned ]]; then
+  slurp /etc/mvm-provisioned
+  answer PROVISIONED "$SLURPED"
+  [[ ! -e /run/mvm-restart ]] || answer RESTART yes
+fi
 while read -r key value _; do
   [[ $key != MemTotal: ]] || break
 done </proc/meminfo

@@ -1,9 +1,11 @@
 use std::process::ExitCode;
 
-use super::Context;
+use super::{Context, side};
+use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::microvm::{self, MachineName, Observed, Scope};
-use crate::{config, ui};
+use crate::ui::Ui;
+use crate::{config, lima, ui};
 
 /// Remove a machine with its disk, or everything mvm ever made
 #[derive(Debug, clap::Args)]
@@ -15,6 +17,12 @@ pub struct Destroy {
     /// All machines, images and downloads: everything mvm ever made on this host
     #[arg(long, group = "what")]
     all: bool,
+}
+
+impl Destroy {
+    pub fn is_all(&self) -> bool {
+        self.all
+    }
 }
 
 pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
@@ -33,30 +41,68 @@ pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
             question_for_all(&observed),
         ),
     };
-    if context.settings.dry_run {
-        context.ui.data(question);
-        return Ok(ExitCode::SUCCESS);
-    }
-    if !context.settings.yes {
-        if !ui::Ui::can_ask() {
-            return Err(Error::usage("nothing was removed: there is no terminal to ask on")
-                .hint("give `--yes` to remove it"));
-        }
-        if !context.ui.ask(&question, false)? {
-            context.ui.say("Nothing was removed.");
-            return Ok(ExitCode::FAILURE);
-        }
+    if let Some(code) = refused(&context.settings, context.ui, &question)? {
+        return Ok(code);
     }
     let script = if args.all { microvm::destroy_all(&names) } else { microvm::destroy(&names) };
     let freed = context.run(&script)?;
     context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));
     if args.all {
-        context.ui.say("Left in place: packages that setup installed (`mvm doctor` lists what mvm uses).");
-        if let Some(path) = config::file_path().filter(|path| path.exists()) {
-            context.ui.say(format!("Left in place, being yours: {}.", path.display()));
-        }
+        say_left(context.ui);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks; the exit code when nothing is to be removed.
+fn refused(settings: &Settings, ui: &mut Ui, question: &str) -> Result<Option<ExitCode>> {
+    if settings.dry_run {
+        ui.data(question);
+        return Ok(Some(ExitCode::SUCCESS));
+    }
+    if !settings.yes {
+        if !Ui::can_ask() {
+            return Err(Error::usage("nothing was removed: there is no terminal to ask on")
+                .hint("give `--yes` to remove it"));
+        }
+        if !ui.ask(question, false)? {
+            ui.say("Nothing was removed.");
+            return Ok(Some(ExitCode::FAILURE));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes the Lima VM, with all that is in it; in whatever state it is.
+pub fn vm(settings: &Settings, ui: &mut Ui) -> Result<ExitCode> {
+    let (observed, limactl) = side::observe()?;
+    let Some(instance) = &observed.instance else {
+        ui.say(format!("There is no Lima VM `{}`.", lima::NAME));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let used = ui::size(instance.disk_used());
+    let question =
+        format!("Remove the Lima VM `{}` with its disk ({used}) and all machines in it?", lima::NAME);
+    if let Some(code) = refused(settings, ui, &question)? {
+        return Ok(code);
+    }
+    let _lock = lima::Lock::take(&config::state_dir(), || {})?;
+    for stranger in lima::verify_pids(&instance.dir)? {
+        ui.say(format!("Not Lima's process, so not to be ended: {stranger}."));
+    }
+    ui.step(&format!("Removing the Lima VM `{}`", lima::NAME));
+    limactl
+        .delete(&mut |event| ui.event(event))
+        .map_err(|error| Error::from(error).hint(format!("remove {} by hand", instance.dir.display())))?;
+    ui.say(format!("Removed; {used} of disk are free again."));
+    say_left(ui);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say_left(ui: &mut Ui) {
+    ui.say("Left in place: packages that setup installed (`mvm doctor` lists what mvm uses).");
+    if let Some(path) = config::file_path().filter(|path| path.exists()) {
+        ui.say(format!("Left in place, being yours: {}.", path.display()));
+    }
 }
 
 fn question_for_all(observed: &Observed) -> String {

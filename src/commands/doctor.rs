@@ -2,10 +2,12 @@ use std::process::ExitCode;
 
 use owo_colors::OwoColorize;
 
-use super::Context;
-use crate::doctor::checks;
+use super::{Context, side};
+use crate::doctor::{Check, checks};
 use crate::error::Result;
+use crate::lima;
 use crate::microvm::Scope;
+use crate::ui::Ui;
 
 /// Check everything mvm needs, and say how to get what is missing
 #[derive(Debug, clap::Args)]
@@ -17,27 +19,37 @@ pub struct Doctor {
 
 pub fn run(context: &mut Context<'_>, args: &Doctor) -> Result<ExitCode> {
     let observed = context.look(Scope { machine: None, probe: true })?;
-    let checks = checks(&observed.host);
+    show(context.ui, args, &checks(&observed.host))
+}
+
+/// What can be said without the inside of the Lima VM; `None` when it runs, and there is more to see in it.
+pub fn without_vm(ui: &mut Ui, args: &Doctor) -> Result<Option<ExitCode>> {
+    let (observed, _) = side::observe()?;
+    let runs = observed.instance.as_ref().is_some_and(|instance| instance.status == lima::Status::Running);
+    if runs { Ok(None) } else { show(ui, args, &lima::checks(&observed)).map(Some) }
+}
+
+fn show(ui: &mut Ui, args: &Doctor, checks: &[Check]) -> Result<ExitCode> {
     if args.json {
-        context.ui.data(serde_json::to_string_pretty(&checks)?);
+        ui.data(serde_json::to_string_pretty(checks)?);
     } else {
-        for check in &checks {
+        for check in checks {
             let sign = match (check.ok, check.needed) {
                 (true, _) => "✓".green().to_string(),
                 (false, true) => "✗".red().to_string(),
                 (false, false) => "-".yellow().to_string(),
             };
             let found = if check.found.is_empty() { "not found" } else { &check.found };
-            context.ui.data(format!("{sign} {:<18} {found}", check.name));
+            ui.data(format!("{sign} {:<18} {found}", check.name));
             if !check.ok {
-                context.ui.data(format!("    for:    {}", check.purpose));
-                context.ui.data(format!("    remedy: {}", check.remedy));
+                ui.data(format!("    for:    {}", check.purpose));
+                ui.data(format!("    remedy: {}", check.remedy));
             }
         }
     }
     let missing = checks.iter().any(|check| check.needed && !check.ok);
     if missing {
-        context.ui.say("`mvm setup` does what is missing.");
+        ui.say("`mvm setup` does what is missing.");
     }
     Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -6,16 +6,20 @@ pub mod dev;
 pub mod doctor;
 mod reach;
 pub mod setup;
+pub mod shell;
+mod side;
 pub mod ssh;
 pub mod start;
 pub mod status;
 pub mod stop;
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use crate::cli::{Cli, Command};
 use crate::config::{Host, Settings};
 use crate::error::{Error, Result};
+use crate::lima::Goal;
 use crate::linux::{Linux, Native};
 use crate::microvm::{self, Observed, Scope};
 use crate::shell::Script;
@@ -25,14 +29,25 @@ use crate::ui::Ui;
 pub struct Context<'a> {
     pub settings: Settings,
     pub linux: Box<dyn Linux>,
+    /// The VM that the Linux side is, if it is one.
+    pub lima: Option<side::LimaVm>,
+    /// How often the Linux side was asked.
+    pub round_trips: u32,
     pub ui: &'a mut Ui,
 }
 
 impl Context<'_> {
     /// Runs a script, its progress shown.
     pub fn run<T>(&mut self, script: &Script<T>) -> Result<T> {
+        self.round_trips += 1;
         let Self { linux, ui, .. } = self;
         script.run(&**linux, &mut |event| ui.event(event)).map_err(with_remedy)
+    }
+
+    /// Tells it to those who want to know.
+    pub fn say_round_trips(&mut self) {
+        let times = self.round_trips;
+        self.ui.event(crate::shell::Event::Log(&format!("round trips to the Linux side: {times}")));
     }
 
     pub fn look(&mut self, scope: Scope<'_>) -> Result<Observed> {
@@ -42,27 +57,64 @@ impl Context<'_> {
 
 pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
     let settings = Settings::resolve(cli.global.host, cli.global.yes, cli.global.dry_run)?;
-    let linux = linux_side(settings.host)?;
-    let context = &mut Context { settings, linux, ui };
-    match cli.command {
+    let (linux, lima): (Box<dyn Linux>, _) = match settings.host {
+        Host::Native if cfg!(target_os = "linux") => (Box::new(Native::new()), None),
+        Host::Native => {
+            return Err(
+                Error::usage("`--host native` needs Linux on this host").hint("leave it out: Lima is used")
+            );
+        }
+        Host::Lima => {
+            // Some commands are about the VM itself, in whatever state it is.
+            let goal = match &cli.command {
+                Command::Status(args) => match status::without_vm(ui, args)? {
+                    Some(code) => return Ok(code),
+                    None => Goal::Enter,
+                },
+                Command::Doctor(args) => match doctor::without_vm(ui, args)? {
+                    Some(code) => return Ok(code),
+                    None => Goal::Enter,
+                },
+                Command::Destroy(args) if args.is_all() => return destroy::vm(&settings, ui),
+                Command::Dev(_) | Command::Bootstrap(_) => Goal::Everything,
+                Command::Setup(_) => Goal::Setup,
+                Command::Start(_) => Goal::Start,
+                Command::Stop(_) | Command::Ssh(_) | Command::Shell(_) | Command::Destroy(_) => Goal::Enter,
+            };
+            match side::open(&settings, ui, goal)? {
+                Some((linux, vm)) => (linux, Some(vm)),
+                None => return Ok(ExitCode::SUCCESS),
+            }
+        }
+    };
+    let context = &mut Context { settings, linux, lima, round_trips: 0, ui };
+    let done = match cli.command {
         Command::Dev(args) => dev::run(context, &args),
         Command::Start(args) => start::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
         Command::Ssh(args) => ssh::run(context, &args),
+        Command::Shell(args) => shell::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Destroy(args) => destroy::run(context, &args),
         Command::Setup(args) => setup::run(context, &args),
         Command::Bootstrap(args) => bootstrap::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
+    };
+    context.say_round_trips();
+    match done {
+        Err(error) if side::is_unreachable(&error) => {
+            Err(error.hint("`mvm dev` waits for it while it boots, or starts it again"))
+        }
+        done => done,
     }
 }
 
-fn linux_side(host: Host) -> Result<Box<dyn Linux>> {
-    match host {
-        Host::Native if cfg!(target_os = "linux") => Ok(Box::new(Native::new())),
-        Host::Native => Err(Error::usage("`--host native` needs Linux on this host")),
-        Host::Lima => Err(Error::failure("machines in a Lima VM are not yet supported")
-            .hint("on Linux, leave out `--host lima` (and MVM_HOST): machines then run on this host itself")),
+/// What Ctrl-C adds while something goes on without mvm.
+static GOES_ON: Mutex<Option<&'static str>> = Mutex::new(None);
+
+fn on_interrupt_say(what: Option<&'static str>) {
+    if let Ok(mut note) = GOES_ON.lock() {
+        *note = what;
     }
 }
 
@@ -75,6 +127,9 @@ pub fn on_interrupt() {
         if signals.forever().next().is_some() {
             let mut ui = Ui::new(crate::ui::Verbosity::Normal);
             ui.say("\ninterrupted: nothing is lost, `mvm dev` goes on from here; what runs is shown by `mvm status`");
+            if let Some(what) = GOES_ON.lock().ok().and_then(|note| *note) {
+                ui.say(what);
+            }
             #[expect(
                 clippy::exit,
                 reason = "the other threads wait for processes that were interrupted as well"

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::Context;
+use super::{Context, side};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
@@ -23,9 +23,21 @@ pub(super) struct Reached {
 
 /// Does what is needed for `wanted`. `None` where there is nothing to enter: after a setup, or a dry run.
 pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Reached>> {
+    let mut recovered = false;
     for _ in 0..ROUNDS {
-        let observed =
-            context.look(Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start })?;
+        let scope = Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start };
+        let observed = match context.look(scope) {
+            // Once: a VM that was started again and is still silent is someone's to look at.
+            Err(error) if side::is_unreachable(&error) && !recovered => {
+                recovered = true;
+                side::recover(context)?;
+                continue;
+            }
+            observed => observed?,
+        };
+        if !context.settings.dry_run && side::maintain(context, &observed, wanted.goal != Goal::Start)? {
+            continue;
+        }
         let steps = plan(&observed, wanted)?;
         if context.settings.dry_run {
             dry_run(context, &steps);
@@ -113,7 +125,7 @@ fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -
         }
     }
     let commands = || tasks.iter().map(|task| format!("\n    {}", task.shown())).collect::<String>();
-    if !context.linux.is_root() {
+    if !context.linux.is_root() && !context.linux.is_ours() {
         context.ui.say("To be done once, as root:");
         for task in &tasks {
             context.ui.say(format!("  - {}", task.describe()));
@@ -203,6 +215,6 @@ fn show_console(context: &mut Context<'_>, lines: &[String]) {
 }
 
 /// Unix seconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

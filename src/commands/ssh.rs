@@ -51,6 +51,8 @@ pub(super) fn hand_over(
     name: &MachineName,
     command: &[OsString],
 ) -> Error {
+    context.round_trips += 1;
+    context.say_round_trips();
     context.ui.settle();
     let terminal = Terminal { interactive: Ui::is_interactive(), kind: config::terminal() };
     let call = context.linux.wrap(enter(&reached.home, name, reached.pid, command, &terminal));

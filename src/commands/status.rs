@@ -3,11 +3,12 @@ use std::process::ExitCode;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, side};
 use crate::error::Result;
 use crate::microvm::{HostFacts, ImageState, Machine, Observed, Scope, State};
+use crate::ui::Ui;
 use crate::vmm::{Vmm, kvm_trouble};
-use crate::{network, ui};
+use crate::{lima, network, ui};
 
 /// Show the Linux side and every machine
 #[derive(Debug, clap::Args)]
@@ -20,13 +21,62 @@ pub struct Status {
 pub fn run(context: &mut Context<'_>, args: &Status) -> Result<ExitCode> {
     let observed = context.look(Scope::default())?;
     if args.json {
-        let text = serde_json::to_string_pretty(&as_json(&context.linux.describe(), &observed))?;
-        context.ui.data(text);
+        let mut value = as_json(&context.linux.describe(), &observed);
+        value["lima"] = context.lima.as_ref().map_or(Value::Null, |vm| lima_json(&vm.instance));
+        context.ui.data(serde_json::to_string_pretty(&value)?);
     } else {
         let side = context.linux.describe();
+        if let Some(vm) = &context.lima {
+            context.ui.data(format!("Lima VM     {}", side::describe(&vm.instance)));
+        }
         context.ui.data(as_text(&side, &observed));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Status of a Lima VM that does not run, which is all there is to say then; `None` when it runs.
+pub fn without_vm(ui: &mut Ui, args: &Status) -> Result<Option<ExitCode>> {
+    let (observed, _) = side::observe()?;
+    let instance = observed.instance.as_ref();
+    if instance.is_some_and(|instance| instance.status == lima::Status::Running) {
+        return Ok(None);
+    }
+    // Why nothing can be entered, in the words of the plan.
+    let why = lima::plan(&observed, lima::Goal::Enter).err();
+    if args.json {
+        let value = json!({
+            "lima": instance.map(lima_json),
+            "lima_trouble": why.as_ref().map(|error| error.source.to_string()),
+            "machines": [],
+        });
+        ui.data(serde_json::to_string_pretty(&value)?);
+        return Ok(Some(ExitCode::SUCCESS));
+    }
+    if let Some(instance) = instance {
+        ui.data(format!("Lima VM     {}", side::describe(instance)));
+    } else {
+        let why = why.map_or_else(|| "none yet".to_owned(), |error| error.source.to_string());
+        ui.data(format!("Lima VM     {why}; `mvm dev` makes everything"));
+    }
+    if let lima::Nested::No(why) = &observed.host.nested {
+        ui.data(format!("Processor   {why}"));
+    }
+    Ok(Some(ExitCode::SUCCESS))
+}
+
+fn lima_json(instance: &lima::Instance) -> Value {
+    json!({
+        "status": match &instance.status {
+            lima::Status::Running => "running",
+            lima::Status::Stopped if instance.is_half_created() => "half created",
+            lima::Status::Stopped => "stopped",
+            lima::Status::Broken => "broken",
+            lima::Status::Unknown(_) => "unknown",
+        },
+        "errors": instance.errors, "folder": instance.dir, "lima_version": instance.lima_version,
+        "cpus": instance.cpus, "memory_bytes": instance.memory, "ssh_port": instance.ssh_port,
+        "disk_used_bytes": instance.disk_used(), "disk_size_bytes": instance.disk,
+    })
 }
 
 /// The VMM that a new machine would get, or why none.

@@ -28,6 +28,10 @@ impl Linux for Native {
         self.root
     }
 
+    fn is_ours(&self) -> bool {
+        false
+    }
+
     fn sudo(&self, can_ask: bool) -> std::io::Result<bool> {
         let words: &[&str] = if can_ask { &["sudo", "-v"] } else { &["sudo", "-n", "true"] };
         match shell::run_attached(&Call::new(words.iter().copied())) {

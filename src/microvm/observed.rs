@@ -46,6 +46,12 @@ pub struct HostFacts {
     pub qemu: Option<Program>,
     /// The TSC's frequency in kHz, where the host's kernel tells it reliably.
     pub tsc_khz: Option<u32>,
+    /// The Linux side's clock, in unix seconds.
+    pub now: u64,
+    /// Of which generation a VM's provisioning is; nothing where the Linux side is none of mvm's VMs.
+    pub provisioned: Option<u32>,
+    /// Whether that has to be followed by a restart.
+    pub wants_restart: bool,
     /// Found by a probe only.
     pub probed: Option<Probed>,
 }
@@ -261,6 +267,9 @@ fn read_host(answer: &Answer) -> Result<HostFacts, AnswerError> {
         firecracker: program("FIRECRACKER"),
         qemu: program("QEMU"),
         tsc_khz: answer.optional("TSC_KHZ")?,
+        now: answer.get("NOW")?,
+        provisioned: answer.optional("PROVISIONED")?,
+        wants_restart: answer.text("RESTART") == Some("yes"),
         probed,
     })
 }
@@ -343,6 +352,7 @@ pub(super) mod tests {
 ARCH=x86_64
 OS=Debian GNU/Linux 12 (bookworm)
 KERNEL=6.1.0
+NOW=1790000000
 LOGIN=dev
 ID=1000
 HOME=/home/dev/.local/share/mvm

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::MachineName;
 use crate::network;
-use crate::shell::Call;
+use crate::shell::{self, Call};
 
 /// Terminals that the guest's terminfo knows (Debian's ncurses-base).
 const KNOWN_TERMINALS: &[&str] = &["ansi", "linux", "rxvt", "screen", "tmux", "vt100", "vt220", "xterm"];
@@ -61,7 +61,7 @@ pub fn enter(home: &str, name: &MachineName, pid: u32, command: &[OsString], ter
         argv.push("--".into());
         argv.push(remote_line(command));
     }
-    Call { argv, stdin: None }
+    Call { argv, stdin: None, terminal: terminal.interactive }
 }
 
 /// The terminal that the session is on.
@@ -85,13 +85,8 @@ fn remote_line(command: &[OsString]) -> OsString {
     if let [line] = command {
         return line.clone();
     }
-    let words: Vec<Vec<u8>> = command.iter().map(|word| quote(word.as_bytes())).collect();
+    let words: Vec<Vec<u8>> = command.iter().map(|word| shell::quote(word.as_bytes())).collect();
     OsString::from_vec(words.join(&b' '))
-}
-
-fn quote(word: &[u8]) -> Vec<u8> {
-    // The quoter refuses a NUL alone, which no argument holds.
-    shlex::bytes::try_quote(word).map_or_else(|_| word.to_vec(), std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

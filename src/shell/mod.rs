@@ -7,6 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 pub use answer::{Answer, AnswerError};
 pub use script::{Script, ScriptError};
@@ -17,6 +19,8 @@ pub struct Call {
     pub argv: Vec<OsString>,
     /// Given on standard input; without it, standard input is empty.
     pub stdin: Option<Vec<u8>>,
+    /// Whether it is to have a terminal, which matters where it has to be passed on.
+    pub terminal: bool,
 }
 
 impl Call {
@@ -25,7 +29,7 @@ impl Call {
         I: IntoIterator<Item = S>,
         S: Into<OsString>,
     {
-        Self { argv: argv.into_iter().map(Into::into).collect(), stdin: None }
+        Self { argv: argv.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
     fn program(&self) -> &OsStr {
@@ -74,8 +78,25 @@ pub struct Output {
 /// Lines of log kept for error messages.
 const LOG_LINES: usize = 30;
 
+/// How long a command may take; a command that takes longer is ended, and the error's kind is `TimedOut`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Patience {
+    /// Until its first byte on standard output.
+    pub first_output: Option<Duration>,
+    pub whole: Option<Duration>,
+}
+
 /// Runs `call` to its end. Its standard error is read line by line and handed to `on_event`.
 pub fn run(call: &Call, on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<Output> {
+    run_within(call, Patience::default(), on_event)
+}
+
+/// As [`run`], with an end to one's patience.
+pub fn run_within(
+    call: &Call,
+    patience: Patience,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> std::io::Result<Output> {
     tracing::debug!(argv = ?Shortened(&call.argv), stdin = call.stdin.as_ref().map(Vec::len), "run");
     let mut child = call
         .command()
@@ -83,9 +104,11 @@ pub fn run(call: &Call, on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
+    let pid = rustix::process::Pid::from_child(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut log = Vec::new();
-    let stdout = std::thread::scope(|scope| {
+    let (news, told) = mpsc::channel();
+    let (stdout, in_time) = std::thread::scope(|scope| {
         scope.spawn(|| {
             if let (Some(mut pipe), Some(payload)) = (stdin, &call.stdin) {
                 // A script that fails early does not read its input; its own error says more.
@@ -94,10 +117,20 @@ pub fn run(call: &Call, on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<
                 }
             }
         });
-        let reader = scope.spawn(|| {
+        let reader = scope.spawn(move || {
             let mut bytes = Vec::new();
-            stdout.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes)).map(|_| bytes)
+            if let Some(mut pipe) = stdout {
+                let mut first = [0];
+                if pipe.read(&mut first)? > 0 {
+                    bytes.push(first[0]);
+                    news.send(()).unwrap_or_default();
+                    pipe.read_to_end(&mut bytes)?;
+                }
+            }
+            // The sender goes, which says that it has ended.
+            std::io::Result::Ok(bytes)
         });
+        let watch = scope.spawn(move || wait_or_kill(&told, patience, pid));
         if let Some(pipe) = stderr {
             each_line(pipe, |line| {
                 let event = Event::parse(line);
@@ -111,9 +144,39 @@ pub fn run(call: &Call, on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<
                 on_event(event);
             })?;
         }
-        reader.join().unwrap_or_else(|_| Err(std::io::Error::other("the reader of standard output panicked")))
+        let bytes = reader
+            .join()
+            .unwrap_or_else(|_| Err(std::io::Error::other("the reader of standard output panicked")));
+        Ok::<_, std::io::Error>((bytes?, watch.join().unwrap_or(true)))
     })?;
-    Ok(Output { status: child.wait()?, stdout, log })
+    let status = child.wait()?;
+    if !in_time {
+        let said: String = log.last().map(|line| format!(": {line}")).unwrap_or_default();
+        return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer in time{said}")));
+    }
+    Ok(Output { status, stdout, log })
+}
+
+/// Waits for the end of a command's output; false when patience ended first, and so the command.
+fn wait_or_kill(told: &mpsc::Receiver<()>, patience: Patience, pid: rustix::process::Pid) -> bool {
+    let since = Instant::now();
+    let mut next = patience.first_output.or(patience.whole);
+    loop {
+        let news = match next {
+            None => told.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            Some(limit) => told.recv_timeout(limit.saturating_sub(since.elapsed())),
+        };
+        match news {
+            Ok(()) => next = patience.whole,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return true,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                tracing::debug!(?pid, "patience is over");
+                // It may just have ended by itself.
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
+                return false;
+            }
+        }
+    }
 }
 
 /// Runs `call` on this terminal, with its input and output as they are.
@@ -131,6 +194,12 @@ pub fn replace_process(call: &Call) -> std::io::Error {
 /// The exit code a shell would show: 128 + the signal for a process ended by one.
 pub fn exit_code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// `word` so that a shell reads it as one word.
+pub fn quote(word: &[u8]) -> Vec<u8> {
+    // The quoter refuses a NUL alone, which no argument holds.
+    shlex::bytes::try_quote(word).map_or_else(|_| word.to_vec(), std::borrow::Cow::into_owned)
 }
 
 fn each_line(pipe: impl Read, mut each: impl FnMut(&str)) -> std::io::Result<()> {
@@ -171,6 +240,7 @@ mod tests {
                 .map(Into::into)
                 .to_vec(),
             stdin: Some(vec![b'x'; 300_000]),
+            terminal: false,
         };
         let mut events = Vec::new();
         let output = run(&call, &mut |event| events.push(format!("{event:?}"))).unwrap();
@@ -178,6 +248,20 @@ mod tests {
         assert_eq!(exit_code(output.status), 7);
         assert_eq!(output.log, ["noise"]);
         assert_eq!(events, ["Step(\"one\")", "Log(\"noise\")"]);
+    }
+
+    #[test]
+    fn a_command_that_says_nothing_is_ended() {
+        let patience = Patience { first_output: Some(Duration::from_millis(50)), whole: None };
+        let silent = run_within(&Call::new(["sleep", "60"]), patience, &mut |_| {});
+        assert_eq!(silent.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        let patience = Patience { first_output: None, whole: Some(Duration::from_millis(50)) };
+        let endless =
+            run_within(&Call::new(["sh", "-c", "echo begun; exec sleep 60"]), patience, &mut |_| {});
+        assert_eq!(endless.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        let patience = Patience { first_output: Some(Duration::from_mins(1)), whole: None };
+        let output = run_within(&Call::new(["sh", "-c", "echo a; sleep 0.1; echo b"]), patience, &mut |_| {});
+        assert_eq!(output.unwrap().stdout, b"a\nb\n");
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub enum ScriptError {
     Named { kind: String, message: String, log: Vec<String> },
     #[error("the script {script} failed (exit code {code}) at {command}{}", tail(.log))]
     Failed { script: &'static str, command: String, code: i32, log: Vec<String> },
+    /// The Linux side did not answer, or not in time.
+    #[error("{linux} does not answer{}", tail(.log))]
+    Unreachable { linux: String, log: Vec<String> },
     #[error("the script {script}: {source}")]
     Answer { script: &'static str, source: AnswerError },
 }
@@ -98,16 +101,37 @@ impl<T> Script<T> {
         }
         argv.extend(["bash", "-c", &self.body, self.name].map(OsString::from));
         argv.extend(self.args.iter().cloned());
-        Call { argv, stdin: self.stdin.clone() }
+        Call { argv, stdin: self.stdin.clone(), terminal: false }
     }
 
-    /// Sends the script to the Linux side, waits for its end and reads its answer.
+    /// Sends the script to the Linux side, waits for its end and reads its answer. Where the connection is to blame it is
+    /// made anew, once: a script is safe to repeat.
     pub fn run(&self, linux: &dyn Linux, on_event: &mut dyn FnMut(Event<'_>)) -> Result<T, ScriptError> {
+        match self.send(linux, on_event) {
+            Err(ScriptError::Unreachable { log, .. }) if linux.reconnect() => {
+                tracing::debug!(?log, "once more, by a new connection");
+                self.send(linux, on_event)
+            }
+            done => done,
+        }
+    }
+
+    fn send(&self, linux: &dyn Linux, on_event: &mut dyn FnMut(Event<'_>)) -> Result<T, ScriptError> {
         tracing::debug!(script = self.name, inputs = ?self.inputs.keys(), "script");
         let call = linux.wrap(self.call(linux.is_root()));
         let program = call.argv[0].to_string_lossy().into_owned();
-        let output = super::run(&call, on_event).map_err(|source| ScriptError::Spawn { program, source })?;
-        self.read(output)
+        match super::run_within(&call, linux.patience(), on_event) {
+            Ok(Output { status, stdout, log })
+                if stdout.is_empty() && status.code().is_some_and(|code| linux.is_cut_off(code)) =>
+            {
+                Err(ScriptError::Unreachable { linux: linux.describe(), log })
+            }
+            Ok(output) => self.read(output),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                Err(ScriptError::Unreachable { linux: linux.describe(), log: vec![error.to_string()] })
+            }
+            Err(source) => Err(ScriptError::Spawn { program, source }),
+        }
     }
 
     fn read(&self, output: Output) -> Result<T, ScriptError> {

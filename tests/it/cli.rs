@@ -56,13 +56,6 @@ fn bad_input_is_answered_with_the_valid_form() {
 }
 
 #[test]
-fn lima_is_announced() {
-    let shown = TestHost::bare().mvm(&["--host", "lima", "status"]);
-    assert_eq!(shown.code, 1);
-    assert!(shown.stderr.contains("not yet supported"), "{shown}");
-}
-
-#[test]
 fn a_broken_settings_file_is_shown_with_its_place() {
     let host = TestHost::bare();
     host.write("config/mvm/config.toml", "[machine]\nmemory = \"lots\"\n");

@@ -36,6 +36,7 @@ const BASIC: &[&str] = &[
     "nproc",
     "nsenter",
     "od",
+    "printf",
     "ps",
     "rm",
     "rmdir",
@@ -91,12 +92,25 @@ impl TestHost {
     /// Puts the fakes of testing/fakes on PATH; they append what they are called with to the file `log`.
     pub(crate) fn fake(self, names: &[&str]) -> Self {
         for name in names {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("testing/fakes").join(name);
-            let to = self.path("bin").join(name);
-            fs_err::copy(from, &to).unwrap();
-            fs_err::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
+            self.fake_at(name, &format!("bin/{name}"));
         }
         self
+    }
+
+    /// Puts a fake of testing/fakes elsewhere.
+    pub(crate) fn fake_at(&self, name: &str, path: &str) {
+        let to = self.path(path);
+        // A link to the real program must not be written through.
+        if to.is_symlink() {
+            fs_err::remove_file(&to).unwrap();
+        }
+        fs_err::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("testing/fakes").join(name), &to).unwrap();
+        fs_err::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// Lets the ordinary user that tests run mvm as write there.
+    pub(crate) fn open(&self, path: &str) {
+        fs_err::set_permissions(self.path(path), PermissionsExt::from_mode(0o777)).unwrap();
     }
 
     /// Puts a fake in the place of each program that would change the host itself.
@@ -151,6 +165,7 @@ impl TestHost {
             .env("XDG_CONFIG_HOME", self.path("config"))
             .env("MVM_HOME", self.path("home/mvm"))
             .env("FAKES", self.path("home"))
+            .env("LIMA_HOME", self.path("home/lima"))
             .env("COLUMNS", "100")
             .stdin(std::process::Stdio::null())
             .output()

@@ -9,5 +9,6 @@ mod apt;
 mod broken_state;
 mod cli;
 mod environment;
+mod lima;
 mod scripts;
 mod setup;

@@ -1,0 +1,310 @@
+//! Opening the Linux side: this host itself, or the Lima VM, which is brought up as far as a command goes.
+
+use std::time::{Duration, Instant};
+
+use super::{Context, on_interrupt_say};
+use crate::config::{self, Settings};
+use crate::doctor;
+use crate::error::{Error, Result};
+use crate::lima::{
+    self, Goal, Host, Installed, Instance, Limactl, Lock, NAME, Nested, Observed, PROVISION, Sizes, Status,
+    Step, install, install::How,
+};
+use crate::linux::{Lima, Linux};
+use crate::microvm;
+use crate::shell::ScriptError;
+use crate::ui::{self, Ui};
+
+/// More rounds than any state of Lima needs.
+const ROUNDS: usize = 8;
+
+/// How long an instance may be Broken before it is repaired: each start makes it look so for some seconds.
+const DEBOUNCE: Duration = Duration::from_secs(12);
+
+/// How long a VM may take to boot, and to do what its provisioning does.
+const BOOT: Duration = Duration::from_mins(15);
+
+/// What a clock may be off, in seconds.
+const CLOCK: u64 = 5;
+
+/// The Lima VM as a command found it or made it.
+pub struct LimaVm {
+    pub limactl: Limactl,
+    pub instance: Instance,
+}
+
+impl LimaVm {
+    fn linux(&self, settings: &Settings) -> Box<dyn Linux> {
+        let transport = settings.lima.transport;
+        Box::new(Lima::new(transport, self.limactl.program(), self.instance.ssh_config()))
+    }
+}
+
+/// Looks at Lima; changes nothing. The host itself is looked at only where the VM does not run.
+pub(super) fn observe() -> Result<(Observed, Limactl)> {
+    let mut limactl = Limactl::new("limactl", Vec::new());
+    let mut found = limactl.instance();
+    if found.as_ref().is_err_and(lima::LimaError::is_missing) {
+        limactl = Limactl::new(config::user_bin().join("limactl"), Vec::new());
+        found = limactl.instance();
+    }
+    let running = matches!(&found, Ok(Some(instance)) if instance.status == Status::Running);
+    let (installed, instance) = match found {
+        Ok(instance) if running => (Installed::Usable(None), instance),
+        Ok(instance) => (limactl.installed(), instance),
+        Err(error) => match limactl.installed() {
+            Installed::Usable(_) => return Err(Error::from(error).hint("try `limactl list`")),
+            other => (other, None),
+        },
+    };
+    let host = if running { Host::default() } else { host()? };
+    let how = if installed == Installed::Missing { How::look() } else { How::Homebrew };
+    Ok((Observed { host, installed, instance, lima_home: config::lima_home(), how }, limactl))
+}
+
+fn host() -> Result<Host> {
+    lima::look().ok_or_else(|| Error::failure("Lima runs on macOS and Linux only"))
+}
+
+/// Brings the Lima VM up as far as `goal` goes; `None` after a dry run that would do something.
+pub(super) fn open(settings: &Settings, ui: &mut Ui, goal: Goal) -> Result<Option<(Box<dyn Linux>, LimaVm)>> {
+    let mut lock = None;
+    for _ in 0..ROUNDS {
+        let (observed, limactl) = observe()?;
+        let steps = lima::plan(&observed, goal)?;
+        let Some(step) = steps.first() else {
+            let instance = observed.instance.ok_or_else(|| Error::failure("the Lima VM is gone"))?;
+            let vm = LimaVm { limactl, instance };
+            return Ok(Some((vm.linux(settings), vm)));
+        };
+        if settings.dry_run {
+            for step in &steps {
+                ui.data(step.describe());
+            }
+            ui.data("then what is missing inside the VM, which is seen once it runs");
+            return Ok(None);
+        }
+        // Whoever had the lock may have done it: then the next look shows.
+        if lock.is_none() {
+            let waiting = || ui.step("Waiting for another mvm that works on the Lima VM");
+            lock = Some(Lock::take(&config::state_dir(), waiting)?);
+            continue;
+        }
+        act(settings, ui, &observed, &limactl, step)?;
+    }
+    Err(Error::failure(format!("the Lima VM `{NAME}` does not stay as it was set up"))
+        .hint(format!("try `limactl list` and `limactl start {NAME}`")))
+}
+
+fn act(settings: &Settings, ui: &mut Ui, observed: &Observed, limactl: &Limactl, step: &Step) -> Result<()> {
+    match step {
+        Step::Install(how) => install(settings, ui, *how, &observed.host),
+        Step::Create => create(settings, ui, observed, limactl),
+        Step::Start { why } => {
+            ui.say(format!("The Lima VM `{NAME}`: {why}."));
+            start(ui, &observed.host, limactl)
+        }
+        Step::Repair { why } => repair(ui, observed, limactl, why),
+    }
+}
+
+fn install(settings: &Settings, ui: &mut Ui, how: How, host: &Host) -> Result<()> {
+    match how {
+        How::Homebrew => {
+            ui.say("Lima is not installed; Homebrew installs it.");
+            let output = install::with_homebrew(&mut |event| ui.event(event))
+                .map_err(|source| Error::failure(format!("cannot start `brew`: {source}")))?;
+            if output.status.success() {
+                return Ok(());
+            }
+            Err(Error::failure(format!("`brew install lima` failed:\n    {}", output.log.join("\n    ")))
+                .hint("run `brew install lima` yourself, then this again"))
+        }
+        How::Release => {
+            ui.say("Lima is not installed, and there is no Homebrew (https://brew.sh) that could.");
+            let question = format!("Install Lima {} from its own release into ~/.local?", lima::PINNED);
+            if !(settings.yes || (Ui::can_ask() && ui.ask(&question, true)?)) {
+                return Err(Error::needs_admin("Lima is needed, and nobody said that it may be installed")
+                    .hint("give `--yes` to install Lima's own release into ~/.local")
+                    .hint("or install Homebrew, then run `brew install lima`"));
+            }
+            install::with_release(host, &mut |event| ui.event(event))
+        }
+    }
+}
+
+fn create(settings: &Settings, ui: &mut Ui, observed: &Observed, limactl: &Limactl) -> Result<()> {
+    let host = &observed.host;
+    if let Nested::No(why) = &host.nested {
+        ui.say(why);
+    }
+    let wanted = &settings.lima;
+    let sizes = Sizes::of(host, wanted.cpus, wanted.memory, wanted.disk);
+    let commands: Vec<String> =
+        doctor::provisioning(&host.arch).iter().flat_map(crate::bootstrap::Task::commands).collect();
+    let yaml = lima::render(host, &sizes, wanted.image.as_deref(), &commands)
+        .map_err(|error| Error::failure(format!("resources/lima.yaml.tera: {error}")))?;
+    ui.step(&format!(
+        "Creating the Lima VM `{NAME}` ({} CPUs, {} of memory, a disk of up to {})",
+        sizes.cpus, sizes.memory, sizes.disk
+    ));
+    limactl.create(&yaml, &mut |event| ui.event(event)).map_err(explain)
+}
+
+fn start(ui: &mut Ui, host: &Host, limactl: &Limactl) -> Result<()> {
+    let mut environment = Vec::new();
+    if host.nested == Nested::Emulated && !config::names_qemu_for_lima() {
+        ui.say(
+            "This host's KVM cannot be used, so the Lima VM is emulated in software: slow, and its first boot takes minutes.",
+        );
+        environment.push(EMULATION.into());
+    }
+    let limactl = Limactl::new(limactl.program(), environment);
+    ui.step(&format!("Starting the Lima VM `{NAME}`"));
+    on_interrupt_say(Some(
+        "the Lima VM goes on booting: `mvm dev` waits for it, `limactl stop -f mvm` ends it",
+    ));
+    let started = limactl.start(&mut |event| ui.event(event));
+    on_interrupt_say(None);
+    match started {
+        // It can be used; what is wrong in it, the look inside finds.
+        Err(error) if error.log().contains("degraded") => {
+            ui.warn(format!(
+                "Lima calls the VM degraded: {}",
+                error.log().lines().last().unwrap_or_default()
+            ));
+            Ok(())
+        }
+        started => started.map_err(explain),
+    }
+}
+
+/// Lima would take a /dev/kvm that opens, whether or not guests boot on it. `-cpu max` has AMD's SVM, so there is a KVM in the
+/// VM. (Lima drops its own `-machine` and `-cpu` where these are: pkg/driver/qemu/qemu.go.)
+const EMULATION: &str = "QEMU_SYSTEM_X86_64=qemu-system-x86_64 -machine q35,vmport=off -accel tcg,thread=multi,tb-size=512 -cpu max";
+
+fn repair(ui: &mut Ui, observed: &Observed, limactl: &Limactl, why: &str) -> Result<()> {
+    ui.step(&format!("Waiting whether the Lima VM `{NAME}` comes to itself: {why}"));
+    let until = Instant::now() + DEBOUNCE;
+    while Instant::now() < until {
+        std::thread::sleep(Duration::from_secs(2));
+        match limactl.instance() {
+            Ok(Some(instance)) if instance.status == Status::Broken => {}
+            _ => return Ok(()),
+        }
+    }
+    if let Some(instance) = &observed.instance {
+        for stranger in lima::verify_pids(&instance.dir)? {
+            ui.say(format!("Not Lima's process, so not to be ended: {stranger}."));
+        }
+    }
+    ui.step(&format!("Ending what is left of the Lima VM `{NAME}`"));
+    limactl.stop(true, &mut |event| ui.event(event)).map_err(explain)
+}
+
+/// What to do when the VM does not answer: wait while it boots, else start it again.
+pub(super) fn recover(context: &mut Context<'_>) -> Result<()> {
+    let Some(vm) = &context.lima else { return Ok(()) };
+    let (dir, limactl) = (vm.instance.dir.clone(), vm.limactl.clone());
+    if lima::still_booting(&dir) {
+        context.ui.step(&format!("Waiting for the Lima VM `{NAME}`, which is booting"));
+        let until = Instant::now() + BOOT;
+        while Instant::now() < until && lima::still_booting(&dir) {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    } else {
+        context.ui.warn(format!("the Lima VM `{NAME}` runs, but does not answer: it is started again"));
+        let _lock = Lock::take(&config::state_dir(), || {})?;
+        restart(context.ui, &limactl)?;
+    }
+    reopen(context)
+}
+
+fn restart(ui: &mut Ui, limactl: &Limactl) -> Result<()> {
+    ui.step(&format!("Stopping the Lima VM `{NAME}`"));
+    if limactl.stop(false, &mut |event| ui.event(event)).is_err() {
+        limactl.stop(true, &mut |event| ui.event(event)).map_err(explain)?;
+    }
+    start(ui, &host()?, limactl)
+}
+
+fn reopen(context: &mut Context<'_>) -> Result<()> {
+    if let Some((linux, vm)) = open(&context.settings, context.ui, Goal::Start)? {
+        context.linux = linux;
+        context.lima = Some(vm);
+    }
+    Ok(())
+}
+
+/// What the VM itself needs before machines do: the provisioning of this mvm, a restart after it, the right time. True when
+/// something was done, so that one has to look again.
+pub(super) fn maintain(
+    context: &mut Context<'_>,
+    observed: &microvm::Observed,
+    set_up: bool,
+) -> Result<bool> {
+    let Some(vm) = &context.lima else { return Ok(false) };
+    let (user, limactl) = (vm.instance.user.clone(), vm.limactl.clone());
+    let host = &observed.host;
+    if set_up && host.provisioned.is_none_or(|generation| generation < PROVISION) {
+        let commands: Vec<String> =
+            doctor::provisioning(&host.arch).iter().flat_map(crate::bootstrap::Task::commands).collect();
+        context.ui.say("The Lima VM was provisioned by an older mvm, or not to its end: it is done again.");
+        context.run(&lima::provision(&user, &commands))?;
+        return Ok(true);
+    }
+    if set_up && host.wants_restart {
+        context.ui.say("The Lima VM's kernel got new options: it is started again, once.");
+        let _lock = Lock::take(&config::state_dir(), || {})?;
+        restart(context.ui, &limactl)?;
+        reopen(context)?;
+        return Ok(true);
+    }
+    let now = super::reach::now();
+    if host.now.abs_diff(now) > CLOCK {
+        context.ui.say("The Lima VM's clock is set: it stands still while this host sleeps.");
+        context.run(&lima::set_clock(now))?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Whether the Linux side is there, but does not answer.
+pub(super) fn is_unreachable(error: &Error) -> bool {
+    matches!(error.source.downcast_ref(), Some(ScriptError::Unreachable { .. }))
+}
+
+/// The remedy for what Lima says (its source, and users' reports).
+fn explain(error: lima::LimaError) -> Error {
+    let log = error.log();
+    let hint = lima::remedy(&log);
+    let error = Error::from(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error.hint(format!("its logs are in {}", config::lima_home().join(NAME).display())),
+    }
+}
+
+/// What `status` and `destroy` say of the VM.
+pub(super) fn describe(instance: &Instance) -> String {
+    let mut text = match &instance.status {
+        Status::Running => format!("running, SSH port {}", instance.ssh_port),
+        Status::Stopped if instance.is_half_created() => {
+            "half created: `mvm setup` goes on with it".to_owned()
+        }
+        Status::Stopped => "stopped: `mvm dev` starts it".to_owned(),
+        Status::Broken => "broken: `mvm dev` repairs it".to_owned(),
+        Status::Unknown(_) => "not readable for Lima".to_owned(),
+    };
+    text.push_str(&format!(
+        "; {} CPUs, {} of memory, disk {} / {}",
+        instance.cpus,
+        ui::size(instance.memory),
+        ui::size(instance.disk_used()),
+        ui::size(instance.disk)
+    ));
+    for error in &instance.errors {
+        text.push_str(&format!("\n            {error}"));
+    }
+    text
+}
