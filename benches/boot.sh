@@ -9,8 +9,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-5}
-cargo build --release --quiet
-mvm=$PWD/target/release/mvm
+# shellcheck source=benches/lib.sh
+. benches/lib.sh
 home=${MVM_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/mvm}
 work=$(mktemp -d)
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -21,14 +21,6 @@ forget() {
   done
 }
 trap 'forget; rm -rf "$work"' EXIT
-
-# now: microseconds.
-now() { printf '%s' "${EPOCHREALTIME/./}"; }
-# median NUMBERS…
-median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
-# ms MICROSECONDS, ratio A B
-ms() { printf '%d.%d ms' $(($1 / 1000)) $(($1 % 1000 / 100)); }
-ratio() { printf '%d.%02d' $(($1 / $2)) $(($1 * 100 / $2 % 100)); }
 
 # ssh_words NAME: what reaches the guest from inside its cell.
 ssh_words() {
@@ -85,18 +77,6 @@ bare() {
   cd - >/dev/null
 }
 
-# measure LABEL COMMAND…: the median of its runs in TIME.
-measure() {
-  local label=$1 all=()
-  shift
-  for ((run = 0; run < runs; run++)); do
-    "$@"
-    all+=("$took")
-  done
-  TIME=$(median "${all[@]}")
-  printf '   %-58s %s\n' "$label" "$(ms "$TIME")"
-}
-
 "$mvm" status | sed -n 's/^VMM */VMM: /p'
 forget
 "$mvm" dev bench-boot --quiet -- true
@@ -150,13 +130,6 @@ measure 'creation' further
 printf '   disk: %d KiB\n' "$disk"
 
 for name in bench-one bench-two bench-three; do "$mvm" start "$name" -d --quiet; done
-# timed COMMAND…
-timed() {
-  local began
-  began=$(now)
-  "$@" >/dev/null 2>&1
-  took=$(($(now) - began))
-}
 runs=21
 echo '4  (bounds: 60 ms, 10 ms)'
 measure 'mvm status with three machines' timed "$mvm" status

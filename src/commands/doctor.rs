@@ -1,8 +1,10 @@
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use owo_colors::OwoColorize;
 
 use super::{Context, side};
+use crate::config::Settings;
 use crate::doctor::{Check, checks};
 use crate::error::Result;
 use crate::lima;
@@ -22,11 +24,12 @@ pub fn run(context: &mut Context<'_>, args: &Doctor) -> Result<ExitCode> {
     show(context.ui, args, &checks(&observed.host))
 }
 
-/// What can be said without the inside of the Lima VM; `None` when it runs, and there is more to see in it.
-pub fn without_vm(ui: &mut Ui, args: &Doctor) -> Result<Option<ExitCode>> {
-    let (observed, _) = side::observe()?;
-    let runs = observed.instance.as_ref().is_some_and(|instance| instance.status == lima::Status::Running);
-    if runs { Ok(None) } else { show(ui, args, &lima::checks(&observed)).map(Some) }
+/// What can be said without the inside of a Lima VM that does not run.
+pub(super) fn of_lima(settings: &Settings, ui: &mut Ui, args: &Doctor) -> Result<side::Opened> {
+    match side::open_running(settings)? {
+        ControlFlow::Continue(side) => Ok(ControlFlow::Continue(side)),
+        ControlFlow::Break(observed) => show(ui, args, &lima::checks(&observed)).map(ControlFlow::Break),
+    }
 }
 
 fn show(ui: &mut Ui, args: &Doctor, checks: &[Check]) -> Result<ExitCode> {

@@ -13,6 +13,7 @@ pub mod start;
 pub mod status;
 pub mod stop;
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -66,24 +67,15 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         }
         Host::Lima => {
             // Some commands are about the VM itself, in whatever state it is.
-            let goal = match &cli.command {
-                Command::Status(args) => match status::without_vm(ui, args)? {
-                    Some(code) => return Ok(code),
-                    None => Goal::Enter,
-                },
-                Command::Doctor(args) => match doctor::without_vm(ui, args)? {
-                    Some(code) => return Ok(code),
-                    None => Goal::Enter,
-                },
+            let opened = match &cli.command {
+                Command::Status(args) => status::of_lima(&settings, ui, args)?,
+                Command::Doctor(args) => doctor::of_lima(&settings, ui, args)?,
                 Command::Destroy(args) if args.is_all() => return destroy::vm(&settings, ui),
-                Command::Dev(_) | Command::Bootstrap(_) => Goal::Everything,
-                Command::Setup(_) => Goal::Setup,
-                Command::Start(_) => Goal::Start,
-                Command::Stop(_) | Command::Ssh(_) | Command::Shell(_) | Command::Destroy(_) => Goal::Enter,
+                command => side::open(&settings, ui, lima_goal(command))?,
             };
-            match side::open(&settings, ui, goal)? {
-                Some((linux, vm)) => (linux, Some(vm)),
-                None => return Ok(ExitCode::SUCCESS),
+            match opened {
+                ControlFlow::Continue((linux, vm)) => (linux, Some(vm)),
+                ControlFlow::Break(code) => return Ok(code),
             }
         }
     };
@@ -102,10 +94,18 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
     };
     context.say_round_trips();
     match done {
-        Err(error) if side::is_unreachable(&error) => {
-            Err(error.hint("`mvm dev` waits for it while it boots, or starts it again"))
-        }
+        Err(error) if side::is_unreachable(&error) => Err(side::explain_silence(error)),
         done => done,
+    }
+}
+
+/// How far a command brings the Lima VM up.
+fn lima_goal(command: &Command) -> Goal {
+    match command {
+        Command::Dev(_) | Command::Bootstrap(_) => Goal::Everything,
+        Command::Setup(_) => Goal::Setup,
+        Command::Start(_) => Goal::Start,
+        _ => Goal::Enter,
     }
 }
 

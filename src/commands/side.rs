@@ -1,5 +1,8 @@
 //! Opening the Linux side: this host itself, or the Lima VM, which is brought up as far as a command goes.
 
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::{Context, on_interrupt_say};
@@ -30,13 +33,32 @@ const CLOCK: u64 = 5;
 /// The Lima VM as a command found it or made it.
 pub struct LimaVm {
     pub limactl: Limactl,
-    pub instance: Instance,
+    /// Not there where the VM was entered without asking Lima first.
+    pub instance: Option<Instance>,
+    /// Lima's folder of it.
+    pub dir: PathBuf,
 }
 
 impl LimaVm {
     fn linux(&self, settings: &Settings) -> Box<dyn Linux> {
         let transport = settings.lima.transport;
-        Box::new(Lima::new(transport, self.limactl.program(), self.instance.ssh_config()))
+        Box::new(Lima::new(transport, self.limactl.program(), self.dir.join("ssh.config")))
+    }
+
+    /// A VM whose connection is open is not asked for first: that would cost as much as the command itself. Should it not
+    /// answer, [`explain_silence`] looks.
+    fn by_its_connection() -> Option<Self> {
+        let dir = config::lima_home().join(NAME);
+        let open = ["ssh.config", "ssh.sock", "ha.pid"].iter().all(|name| dir.join(name).exists());
+        open.then(|| Self { limactl: Limactl::new("limactl", Vec::new()), instance: None, dir })
+    }
+}
+
+/// Why the VM did not answer, where Lima knows better than the connection.
+pub(super) fn explain_silence(error: Error) -> Error {
+    match observe().and_then(|(observed, _)| lima::plan(&observed, Goal::Enter)) {
+        Err(why) => why,
+        Ok(_) => error.hint("`mvm dev` waits for it while it boots, or starts it again"),
     }
 }
 
@@ -66,23 +88,46 @@ fn host() -> Result<Host> {
     lima::look().ok_or_else(|| Error::failure("Lima runs on macOS and Linux only"))
 }
 
-/// Brings the Lima VM up as far as `goal` goes; `None` after a dry run that would do something.
-pub(super) fn open(settings: &Settings, ui: &mut Ui, goal: Goal) -> Result<Option<(Box<dyn Linux>, LimaVm)>> {
+/// The VM, and the door into it.
+pub(super) type Side = (Box<dyn Linux>, LimaVm);
+
+/// A Linux side that is open; or the exit code of a command that is done without one.
+pub(super) type Opened = ControlFlow<ExitCode, Side>;
+
+/// Opens the VM if it runs; nothing is done where it does not.
+pub(super) fn open_running(settings: &Settings) -> Result<ControlFlow<Observed, Side>> {
+    let (mut observed, limactl) = observe()?;
+    Ok(match observed.instance.take_if(|instance| instance.status == Status::Running) {
+        Some(instance) => {
+            let vm = LimaVm { limactl, dir: instance.dir.clone(), instance: Some(instance) };
+            ControlFlow::Continue((vm.linux(settings), vm))
+        }
+        None => ControlFlow::Break(observed),
+    })
+}
+
+/// Brings the Lima VM up as far as `goal` goes. A dry run that would do something is done.
+pub(super) fn open(settings: &Settings, ui: &mut Ui, goal: Goal) -> Result<Opened> {
+    if goal == Goal::Enter
+        && let Some(vm) = LimaVm::by_its_connection()
+    {
+        return Ok(ControlFlow::Continue((vm.linux(settings), vm)));
+    }
     let mut lock = None;
     for _ in 0..ROUNDS {
         let (observed, limactl) = observe()?;
         let steps = lima::plan(&observed, goal)?;
         let Some(step) = steps.first() else {
             let instance = observed.instance.ok_or_else(|| Error::failure("the Lima VM is gone"))?;
-            let vm = LimaVm { limactl, instance };
-            return Ok(Some((vm.linux(settings), vm)));
+            let vm = LimaVm { limactl, dir: instance.dir.clone(), instance: Some(instance) };
+            return Ok(ControlFlow::Continue((vm.linux(settings), vm)));
         };
         if settings.dry_run {
             for step in &steps {
                 ui.data(step.describe());
             }
             ui.data("then what is missing inside the VM, which is seen once it runs");
-            return Ok(None);
+            return Ok(ControlFlow::Break(ExitCode::SUCCESS));
         }
         // Whoever had the lock may have done it: then the next look shows.
         if lock.is_none() {
@@ -205,7 +250,7 @@ fn repair(ui: &mut Ui, observed: &Observed, limactl: &Limactl, why: &str) -> Res
 /// What to do when the VM does not answer: wait while it boots, else start it again.
 pub(super) fn recover(context: &mut Context<'_>) -> Result<()> {
     let Some(vm) = &context.lima else { return Ok(()) };
-    let (dir, limactl) = (vm.instance.dir.clone(), vm.limactl.clone());
+    let (dir, limactl) = (vm.dir.clone(), vm.limactl.clone());
     if lima::still_booting(&dir) {
         context.ui.step(&format!("Waiting for the Lima VM `{NAME}`, which is booting"));
         let until = Instant::now() + BOOT;
@@ -229,7 +274,7 @@ fn restart(ui: &mut Ui, limactl: &Limactl) -> Result<()> {
 }
 
 fn reopen(context: &mut Context<'_>) -> Result<()> {
-    if let Some((linux, vm)) = open(&context.settings, context.ui, Goal::Start)? {
+    if let ControlFlow::Continue((linux, vm)) = open(&context.settings, context.ui, Goal::Start)? {
         context.linux = linux;
         context.lima = Some(vm);
     }
@@ -244,13 +289,13 @@ pub(super) fn maintain(
     set_up: bool,
 ) -> Result<bool> {
     let Some(vm) = &context.lima else { return Ok(false) };
-    let (user, limactl) = (vm.instance.user.clone(), vm.limactl.clone());
+    let limactl = vm.limactl.clone();
     let host = &observed.host;
     if set_up && host.provisioned.is_none_or(|generation| generation < PROVISION) {
         let commands: Vec<String> =
             doctor::provisioning(&host.arch).iter().flat_map(crate::bootstrap::Task::commands).collect();
         context.ui.say("The Lima VM was provisioned by an older mvm, or not to its end: it is done again.");
-        context.run(&lima::provision(&user, &commands))?;
+        context.run(&lima::provision(&host.user, &commands))?;
         return Ok(true);
     }
     if set_up && host.wants_restart {

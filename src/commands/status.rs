@@ -1,9 +1,11 @@
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::{Context, side};
+use crate::config::Settings;
 use crate::error::Result;
 use crate::microvm::{HostFacts, ImageState, Machine, Observed, Scope, State};
 use crate::ui::Ui;
@@ -20,27 +22,28 @@ pub struct Status {
 
 pub fn run(context: &mut Context<'_>, args: &Status) -> Result<ExitCode> {
     let observed = context.look(Scope::default())?;
+    let instance = context.lima.as_ref().and_then(|vm| vm.instance.as_ref());
     if args.json {
         let mut value = as_json(&context.linux.describe(), &observed);
-        value["lima"] = context.lima.as_ref().map_or(Value::Null, |vm| lima_json(&vm.instance));
+        value["lima"] = instance.map_or(Value::Null, lima_json);
         context.ui.data(serde_json::to_string_pretty(&value)?);
     } else {
-        let side = context.linux.describe();
-        if let Some(vm) = &context.lima {
-            context.ui.data(format!("Lima VM     {}", side::describe(&vm.instance)));
+        if let Some(instance) = instance {
+            context.ui.data(format!("Lima VM     {}", side::describe(instance)));
         }
+        let side = context.linux.describe();
         context.ui.data(as_text(&side, &observed));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Status of a Lima VM that does not run, which is all there is to say then; `None` when it runs.
-pub fn without_vm(ui: &mut Ui, args: &Status) -> Result<Option<ExitCode>> {
-    let (observed, _) = side::observe()?;
+/// The status of a Lima VM that does not run, which is all there is to say then.
+pub(super) fn of_lima(settings: &Settings, ui: &mut Ui, args: &Status) -> Result<side::Opened> {
+    let observed = match side::open_running(settings)? {
+        ControlFlow::Continue(side) => return Ok(ControlFlow::Continue(side)),
+        ControlFlow::Break(observed) => observed,
+    };
     let instance = observed.instance.as_ref();
-    if instance.is_some_and(|instance| instance.status == lima::Status::Running) {
-        return Ok(None);
-    }
     // Why nothing can be entered, in the words of the plan.
     let why = lima::plan(&observed, lima::Goal::Enter).err();
     if args.json {
@@ -50,7 +53,7 @@ pub fn without_vm(ui: &mut Ui, args: &Status) -> Result<Option<ExitCode>> {
             "machines": [],
         });
         ui.data(serde_json::to_string_pretty(&value)?);
-        return Ok(Some(ExitCode::SUCCESS));
+        return Ok(ControlFlow::Break(ExitCode::SUCCESS));
     }
     if let Some(instance) = instance {
         ui.data(format!("Lima VM     {}", side::describe(instance)));
@@ -61,7 +64,7 @@ pub fn without_vm(ui: &mut Ui, args: &Status) -> Result<Option<ExitCode>> {
     if let lima::Nested::No(why) = &observed.host.nested {
         ui.data(format!("Processor   {why}"));
     }
-    Ok(Some(ExitCode::SUCCESS))
+    Ok(ControlFlow::Break(ExitCode::SUCCESS))
 }
 
 fn lima_json(instance: &lima::Instance) -> Value {

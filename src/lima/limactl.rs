@@ -130,7 +130,7 @@ impl Limactl {
         }
     }
 
-    /// The instance; `None` when there is none, which is exit code 1 beside other instances, and 0 without any.
+    /// The instance; `None` when there is none.
     pub fn instance(&self) -> Result<Option<Instance>, LimaError> {
         let mut ignore = |_: Event<'_>| {};
         let words = ["list", "--log-format=json", "--format", FORMAT, NAME];

@@ -163,7 +163,6 @@ fn a_cut_download_goes_on_with_the_next_run() {
 #[test]
 fn start_expects_setup_and_starts_a_stopped_vm() {
     let host = with_lima();
-    host.write("home/lima/other/status", "Running");
     let shown = lima(&host, &["start"]);
     assert!(shown.code == 1 && shown.stderr.contains("no Lima VM `mvm` yet"), "{shown}");
     vm(&host, "Stopped");
