@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{bootstrap, destroy, dev, doctor, setup, shell, ssh, start, status, stop};
-use crate::config::Host;
+use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
 
 const AFTER_HELP: &str = "\
@@ -33,6 +33,9 @@ pub struct Global {
     /// Show what would be done, and do nothing
     #[arg(long, global = true)]
     pub dry_run: bool,
+    /// Open no connection for downloads of mvm's own; say what is lacking
+    #[arg(long, global = true, env = "MVM_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub offline: bool,
     /// Print errors and results only
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -42,6 +45,11 @@ pub struct Global {
 }
 
 impl Global {
+    pub fn flags(&self) -> Flags {
+        let Self { host, yes, dry_run, offline, .. } = *self;
+        Flags { host, yes, dry_run, offline }
+    }
+
     pub fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,

@@ -9,14 +9,18 @@
 //! - [`image`]: kernel, base and initrd; the seed of a machine.
 //! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell.
 //! - [`lima`]: the Lima VM in which machines run where this host is no Linux.
+//! - [`download`], [`http`], [`digest`]: what comes from the network, verified.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
 pub mod bootstrap;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod digest;
 pub mod doctor;
+pub mod download;
 pub mod error;
+pub mod http;
 pub mod image;
 pub mod lima;
 pub mod linux;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize;
 
 use crate::error::Error;
@@ -27,7 +27,57 @@ pub struct Ui {
 struct Running {
     text: String,
     since: Instant,
-    bar: Option<ProgressBar>,
+    /// On a terminal: the spinner, and below it a bar for each transfer by its name.
+    bars: Option<Bars>,
+}
+
+struct Bars {
+    all: MultiProgress,
+    spinner: ProgressBar,
+    transfers: Vec<(String, ProgressBar)>,
+}
+
+impl Bars {
+    fn new(text: &str) -> Self {
+        let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let all = MultiProgress::new();
+        let spinner = all.add(ProgressBar::new_spinner().with_style(style).with_message(text.to_owned()));
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        Self { all, spinner, transfers: Vec::new() }
+    }
+
+    fn transfer(&mut self, what: &str, done: u64, total: Option<u64>) {
+        let index = self.transfers.iter().position(|(name, _)| name == what).unwrap_or_else(|| {
+            let template = match total {
+                Some(_) => {
+                    "  {bar:30.cyan/dim} {bytes:>10} of {total_bytes}, {binary_bytes_per_sec}  {msg:.dim}"
+                }
+                None => "  {bytes:>10}, {binary_bytes_per_sec}  {msg:.dim}",
+            };
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::no_length().with_style(style).with_message(what.to_owned());
+            self.transfers.push((what.to_owned(), self.all.add(bar)));
+            self.transfers.len() - 1
+        });
+        if Some(done) == total {
+            self.transfers.remove(index).1.finish_and_clear();
+            return;
+        }
+        let bar = &self.transfers[index].1;
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+    }
+
+    fn clear(self) {
+        for (_, bar) in self.transfers {
+            bar.finish_and_clear();
+        }
+        self.spinner.finish_and_clear();
+    }
 }
 
 /// Steps shorter than this leave no line of their own on a terminal.
@@ -77,24 +127,20 @@ impl Ui {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        let bar = if std::io::stderr().is_terminal() && self.verbosity == Verbosity::Normal {
-            let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            let bar = ProgressBar::new_spinner().with_style(style).with_message(text.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(100));
-            Some(bar)
+        let bars = if std::io::stderr().is_terminal() && self.verbosity == Verbosity::Normal {
+            Some(Bars::new(text))
         } else {
             line(&format!("{} {text}", "==>".cyan()));
             None
         };
-        self.running = Some(Running { text: text.to_owned(), since: Instant::now(), bar });
+        self.running = Some(Running { text: text.to_owned(), since: Instant::now(), bars });
     }
 
     /// Says how far the step is.
     pub fn detail(&mut self, text: &str) {
         match &self.running {
-            Some(Running { text: step, bar: Some(bar), .. }) => {
-                bar.set_message(format!("{step}: {}", text.dimmed()));
+            Some(Running { text: step, bars: Some(bars), .. }) => {
+                bars.spinner.set_message(format!("{step}: {}", text.dimmed()));
             }
             _ if self.verbosity == Verbosity::Verbose => line(&format!("    {}", text.dimmed())),
             _ => {}
@@ -103,13 +149,13 @@ impl Ui {
 
     /// Ends the running step; one that lasted leaves a line with its time.
     pub fn settle(&mut self) {
-        let Some(Running { text, since, bar }) = self.running.take() else {
+        let Some(Running { text, since, bars }) = self.running.take() else {
             return;
         };
         let took = since.elapsed();
-        match bar {
-            Some(bar) => {
-                bar.finish_and_clear();
+        match bars {
+            Some(bars) => {
+                bars.clear();
                 if took >= WORTH_A_LINE {
                     line(&format!("{} {text} {}", "✓".green(), seconds(took).dimmed()));
                 }
@@ -126,6 +172,11 @@ impl Ui {
         match event {
             Event::Step(text) => self.step(text),
             Event::Detail(text) => self.detail(text),
+            Event::Progress { what, done, total } => {
+                if let Some(Running { bars: Some(bars), .. }) = &mut self.running {
+                    bars.transfer(what, done, total);
+                }
+            }
             Event::Log(text) => {
                 if self.verbosity == Verbosity::Verbose {
                     line(&format!("    {}", text.dimmed()));
@@ -154,8 +205,8 @@ impl Ui {
 
     /// The one way an error reaches the user.
     pub fn error(&mut self, error: &Error) {
-        if let Some(Running { bar: Some(bar), .. }) = self.running.take() {
-            bar.finish_and_clear();
+        if let Some(Running { bars: Some(bars), .. }) = self.running.take() {
+            bars.clear();
         }
         line(&format!("{} {:#}", "error:".red().bold(), error.source));
         for hint in &error.hints {

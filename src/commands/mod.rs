@@ -57,7 +57,7 @@ impl Context<'_> {
 }
 
 pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
-    let settings = Settings::resolve(cli.global.host, cli.global.yes, cli.global.dry_run)?;
+    let settings = Settings::resolve(cli.global.flags())?;
     let (linux, lima): (Box<dyn Linux>, _) = match settings.host {
         Host::Native if cfg!(target_os = "linux") => (Box::new(Native::new()), None),
         Host::Native => {

@@ -51,6 +51,8 @@ pub enum Event<'a> {
     Step(&'a str),
     /// How far it is.
     Detail(&'a str),
+    /// How far a transfer is, in bytes; several may be under way at once, each by its name.
+    Progress { what: &'a str, done: u64, total: Option<u64> },
     /// A line a tool printed.
     Log(&'a str),
 }

@@ -8,6 +8,7 @@ mod common;
 mod apt;
 mod broken_state;
 mod cli;
+mod download;
 mod environment;
 mod lima;
 mod scripts;

@@ -1,8 +1,14 @@
 //! Settings, resolved once: flags, then the environment, then config.toml, then defaults; and the constants.
 
+mod mirror;
+mod network;
+
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+pub use mirror::{Mirror, Origin};
+pub use network::{Network, Proxies};
 
 use crate::error::{Error, Result};
 use crate::linux::Transport;
@@ -33,6 +39,7 @@ pub struct File {
     pub machine: MachineDefaults,
     pub mirror: Mirror,
     pub lima: Lima,
+    pub network: network::NetworkFile,
 }
 
 /// `[lima]`: what the Lima VM gets when it is created, and how mvm talks to it.
@@ -58,14 +65,6 @@ pub struct MachineDefaults {
     pub vmm: Option<VmmChoice>,
 }
 
-/// `[mirror]`: where things are downloaded from.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Mirror {
-    /// A Debian mirror's URL; by default Debian's own.
-    pub debian: Option<String>,
-}
-
 /// What holds for this run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -73,21 +72,37 @@ pub struct Settings {
     pub machine: MachineDefaults,
     pub mirror: Mirror,
     pub lima: Lima,
+    pub network: Network,
     /// Do what is asked without asking back.
     pub yes: bool,
     /// Show what would be done, and do nothing.
     pub dry_run: bool,
 }
 
+/// The flags that every command has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    pub host: Option<Host>,
+    pub yes: bool,
+    pub dry_run: bool,
+    pub offline: bool,
+}
+
 impl Settings {
-    /// Reads config.toml and the environment beneath the flags `host`, `yes` and `dry_run`.
-    pub fn resolve(host: Option<Host>, yes: bool, dry_run: bool) -> Result<Self> {
+    /// Reads config.toml and the environment beneath the flags.
+    pub fn resolve(flags: Flags) -> Result<Self> {
+        let Flags { host, yes, dry_run, offline } = flags;
         let file = read_file()?;
         let default_host = if cfg!(target_os = "linux") { Host::Native } else { Host::Lima };
-        let mut mirror = file.mirror;
-        mirror.debian = environment("MVM_MIRROR_DEBIAN").or(mirror.debian);
-        let host = host.or(file.host).unwrap_or(default_host);
-        Ok(Self { host, machine: file.machine, mirror, lima: file.lima, yes, dry_run })
+        Ok(Self {
+            host: host.or(file.host).unwrap_or(default_host),
+            machine: file.machine,
+            mirror: file.mirror.with_environment(),
+            lima: file.lima,
+            network: Network::resolve(file.network, offline),
+            yes,
+            dry_run,
+        })
     }
 }
 
@@ -168,12 +183,18 @@ mod tests {
             vmm = "qemu"
             [mirror]
             debian = "http://mirror.example/debian"
+            firecracker_ci = "http://mirror.example/ci"
             [lima]
             cpus = 6
             memory = "12G"
             disk = "200G"
             image = "https://example.org/noble.img"
             transport = "limactl"
+            [mirror.oci]
+            "docker.io" = "http://mirror.example/docker"
+            [network]
+            ca_file = "/etc/ssl/company.pem"
+            retries = 2
             "#,
         )
         .unwrap();
