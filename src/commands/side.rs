@@ -67,7 +67,7 @@ pub(super) fn observe() -> Result<(Observed, Limactl)> {
     let mut limactl = Limactl::new("limactl", Vec::new());
     let mut found = limactl.instance();
     if found.as_ref().is_err_and(lima::LimaError::is_missing) {
-        limactl = Limactl::new(config::user_bin().join("limactl"), Vec::new());
+        limactl = Limactl::new(config::user_prefix().join("bin/limactl"), Vec::new());
         found = limactl.instance();
     }
     let running = matches!(&found, Ok(Some(instance)) if instance.status == Status::Running);
@@ -173,7 +173,12 @@ fn install(settings: &Settings, ui: &mut Ui, how: How, host: &Host) -> Result<()
                     .hint("give `--yes` to install Lima's own release into ~/.local")
                     .hint("or install Homebrew, then run `brew install lima`"));
             }
-            install::with_release(host, &mut |event| ui.event(event))
+            let prefix = config::user_prefix();
+            install::with_release(host, &prefix, &settings.mirror, &settings.network, &mut |event| {
+                ui.event(event);
+            })?;
+            ui.say(format!("Lima is in {}; `limactl` by hand needs {0}/bin on PATH.", prefix.display()));
+            Ok(())
         }
     }
 }

@@ -127,8 +127,8 @@ pub fn names_qemu_for_lima() -> bool {
 }
 
 /// Where programs are installed that the user alone has.
-pub fn user_bin() -> PathBuf {
-    home().join(".local/bin")
+pub fn user_prefix() -> PathBuf {
+    home().join(".local")
 }
 
 /// mvm's own state on this host, which is no machine's: locks.

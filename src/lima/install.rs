@@ -1,6 +1,11 @@
 //! Installing Lima: by Homebrew where it is, else from Lima's own releases.
 
+use std::path::Path;
+
 use super::{Host, Os, PINNED};
+use crate::config::{Mirror, Network};
+use crate::digest;
+use crate::download::{Downloads, Size, Wanted};
 use crate::error::{Error, Result};
 use crate::shell::{self, Call, Event, Output};
 
@@ -48,8 +53,8 @@ pub fn with_homebrew(on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<Out
     })
 }
 
-/// Where Lima's releases are; their names have `arm64` on macOS and `aarch64` on Linux (Lima's Makefile).
-pub fn release_name(os: Os, arch: &str) -> String {
+/// The name of the release's tarball: `arm64` on macOS, `aarch64` on Linux (Lima's Makefile).
+fn release_name(os: Os, arch: &str) -> String {
     let (os, arch) = match (os, arch) {
         (Os::MacOs(..), "aarch64") => ("Darwin", "arm64"),
         (Os::MacOs(..), arch) => ("Darwin", arch),
@@ -58,8 +63,56 @@ pub fn release_name(os: Os, arch: &str) -> String {
     format!("lima-{PINNED}-{os}-{arch}.tar.gz")
 }
 
-/// Lima's release for this host, into `~/.local`: its programs find their data beside them.
-pub fn with_release(host: &Host, _on_event: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-    let name = release_name(host.os, &host.arch);
-    Err(Error::failure(format!("{name} cannot be downloaded yet")))
+/// Bytes; 2.2.0 has 40 million.
+const LONGEST: u64 = 500 << 20;
+
+/// Installs Lima's release for `host` into `prefix`, such as `~/.local`: its programs find their data beside them.
+pub fn with_release(
+    host: &Host,
+    prefix: &Path,
+    mirror: &Mirror,
+    network: &Network,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<()> {
+    let (name, origin) = (release_name(host.os, &host.arch), mirror.lima());
+    let downloads = Downloads::new(network)?;
+    on_event(Event::Step(&format!("Downloading Lima {PINNED}")));
+    let at = |name: &str| origin.url(&format!("v{PINNED}/{name}"));
+    let list =
+        downloads.text(&at("SHA256SUMS"), true, on_event).map_err(|error| error.from_origin(&origin))?;
+    let sha256 = digest::find_in_list(&list, &name).ok_or_else(|| {
+        Error::failure(format!("Lima's release {PINNED} has no {name} ({})", at("SHA256SUMS")))
+            .hint("install Lima by your own means, then run this again")
+    })?;
+    let url = at(&name);
+    let wanted =
+        Wanted { what: &name, url: &url, headers: &[], sha256: Some(sha256), size: Size::AtMost(LONGEST) };
+    let fetched = downloads.fetch(&wanted, on_event).map_err(|error| error.from_origin(&origin))?;
+    on_event(Event::Step(&format!("Installing Lima {PINNED} into {}", prefix.display())));
+    fs_err::create_dir_all(prefix)?;
+    let mut unpack = Call::new(["tar", "-xzmf"]);
+    unpack.argv.extend([fetched.path.into(), "-C".into(), prefix.into()]);
+    let output = shell::run(&unpack, on_event)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::failure(format!(
+        "{name} cannot be unpacked into {}: {}",
+        prefix.display(),
+        output.log.join("; ")
+    ))
+    .hint("make room there, and see that the folder is yours; then run this again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_named_as_lima_names_them() {
+        let mac = Os::MacOs(15, 0);
+        assert_eq!(release_name(mac, "aarch64"), format!("lima-{PINNED}-Darwin-arm64.tar.gz"));
+        assert_eq!(release_name(mac, "x86_64"), format!("lima-{PINNED}-Darwin-x86_64.tar.gz"));
+        assert_eq!(release_name(Os::Linux, "aarch64"), format!("lima-{PINNED}-Linux-aarch64.tar.gz"));
+    }
 }

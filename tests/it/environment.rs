@@ -24,6 +24,7 @@ const BASIC: &[&str] = &[
     "false",
     "flock",
     "grep",
+    "gzip",
     "head",
     "id",
     "install",

@@ -1,5 +1,10 @@
 //! Every state of Lima, with a fake one: what is done, what is said.
 
+use std::os::unix::fs::PermissionsExt;
+
+use mvm::digest::Sha256;
+
+use crate::common::server::{Page, Server};
 use crate::environment::{Seen, TestHost};
 
 /// A Linux host with Lima, without a VM.
@@ -115,6 +120,51 @@ fn an_unusable_limactl_is_explained() {
         let shown = with_lima().mvm_as_is(&["--host", "lima", "dev"]);
         assert!(shown.code == 1 && shown.stderr.contains("ordinary user"), "{shown}");
     }
+}
+
+/// A release of Lima on loopback, whose limactl is the fake one.
+fn release(host: &TestHost) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::create_dir(dir.path().join("bin")).unwrap();
+    fs_err::copy("testing/fakes/limactl", dir.path().join("bin/limactl")).unwrap();
+    fs_err::set_permissions(dir.path().join("bin/limactl"), PermissionsExt::from_mode(0o755)).unwrap();
+    let tarball = dir.path().join("lima.tar.gz");
+    let mut pack = std::process::Command::new("tar");
+    let status = pack.arg("-czf").arg(&tarball).arg("-C").arg(dir.path()).arg("bin").status();
+    assert!(status.unwrap().success());
+    let bytes = fs_err::read(tarball).unwrap();
+    let (name, server) = ("lima-2.2.0-Darwin-arm64.tar.gz", Server::start());
+    server.put("/v2.2.0/SHA256SUMS", Page::File(format!("{}  {name}\n", Sha256::of(&bytes)).into_bytes()));
+    server.put(&format!("/v2.2.0/{name}"), Page::File(bytes));
+    host.write("config/mvm/config.toml", &format!("[mirror]\nlima = \"{}\"\n", server.url("")));
+    server
+}
+
+#[test]
+fn without_homebrew_the_release_is_offered() {
+    let host = mac("Apple M4", "15.2");
+    let _server = release(&host);
+    let shown = lima(&host, &["bootstrap"]);
+    assert!(
+        shown.code == 3 && shown.stderr.contains("no Homebrew") && shown.stderr.contains("--yes"),
+        "{shown}"
+    );
+    let shown = lima(&host, &["bootstrap", "--yes"]);
+    assert!(shown.stderr.contains("Installing Lima 2.2.0 into [HOST]/home/.local"), "{shown}");
+    assert_eq!(changes(&host), ["create", "start"], "{shown}");
+}
+
+#[test]
+fn a_release_that_is_not_what_it_should_be_is_not_installed() {
+    let host = mac("Apple M4", "15.2");
+    let server = release(&host);
+    server.put("/v2.2.0/lima-2.2.0-Darwin-arm64.tar.gz", Page::File(b"something else".to_vec()));
+    let shown = lima(&host, &["bootstrap", "--yes"]);
+    assert!(
+        shown.code == 1 && shown.stderr.contains("SHA-256") && shown.stderr.contains("[mirror] lima"),
+        "{shown}"
+    );
+    assert!(!host.path("home/.local/bin/limactl").exists());
 }
 
 #[test]
