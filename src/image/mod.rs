@@ -1,6 +1,7 @@
 //! Images: a kernel, a base root filesystem and an initrd, prepared once and never written again.
 
 pub mod debian;
+pub mod merge;
 pub mod seed;
 
 use serde::Deserialize;
@@ -32,4 +33,9 @@ pub struct ImageFile {
 
 impl Image {
     pub const VERSION: u32 = 1;
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
