@@ -26,6 +26,7 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
     let mut recovered = false;
     for _ in 0..ROUNDS {
         let scope = Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start };
+        let asked_at = now();
         let observed = match context.look(scope) {
             // Once: a VM that was started again and is still silent is someone's to look at.
             Err(error) if side::is_unreachable(&error) && !recovered => {
@@ -35,7 +36,9 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
             }
             observed => observed?,
         };
-        if !context.settings.dry_run && side::maintain(context, &observed, wanted.goal != Goal::Start)? {
+        if !context.settings.dry_run
+            && side::maintain(context, &observed, asked_at, wanted.goal != Goal::Start)?
+        {
             continue;
         }
         let steps = plan(&observed, wanted)?;
