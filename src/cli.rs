@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bootstrap, destroy, dev, doctor, setup, shell, ssh, start, status, stop};
+use crate::commands::{bootstrap, destroy, dev, doctor, exec, setup, shell, ssh, start, status, stop};
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
 
@@ -65,6 +65,7 @@ pub enum Command {
     Start(start::Start),
     Stop(stop::Stop),
     Ssh(ssh::Ssh),
+    Exec(exec::Exec),
     Shell(shell::Shell),
     Status(status::Status),
     Destroy(destroy::Destroy),

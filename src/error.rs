@@ -11,6 +11,10 @@ pub enum Kind {
     Usage,
     /// Administrator's rights are needed, and mvm may not ask for them here.
     NeedsAdmin,
+    /// The machine is there, and does not run.
+    NotRunning,
+    /// The machine was not reached, or the connection to it broke.
+    Connection,
 }
 
 impl Kind {
@@ -19,6 +23,8 @@ impl Kind {
             Self::Failure => 1,
             Self::Usage => 2,
             Self::NeedsAdmin => 3,
+            Self::NotRunning => 4,
+            Self::Connection => 255,
         }
     }
 }
@@ -44,6 +50,14 @@ impl Error {
 
     pub fn needs_admin(message: impl fmt::Display) -> Self {
         Self::new(Kind::NeedsAdmin, message)
+    }
+
+    pub fn not_running(message: impl fmt::Display) -> Self {
+        Self::new(Kind::NotRunning, message)
+    }
+
+    pub fn connection(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Connection, message)
     }
 
     #[must_use]

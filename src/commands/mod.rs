@@ -4,7 +4,9 @@ pub mod bootstrap;
 pub mod destroy;
 pub mod dev;
 pub mod doctor;
+pub mod exec;
 mod reach;
+mod running;
 pub mod setup;
 pub mod shell;
 mod side;
@@ -84,6 +86,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Dev(args) => dev::run(context, &args),
         Command::Start(args) => start::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
+        Command::Exec(args) => exec::run(context, &args),
         Command::Ssh(args) => ssh::run(context, &args),
         Command::Shell(args) => shell::run(context, &args),
         Command::Status(args) => status::run(context, &args),
@@ -118,23 +121,29 @@ fn on_interrupt_say(what: Option<&'static str>) {
     }
 }
 
-/// What Ctrl-C says: the scripts are in the foreground group and end by themselves.
+/// What Ctrl-C says: the scripts are in the foreground group and end by themselves. A session has its signals to itself.
 pub fn on_interrupt() {
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]) else {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
         return;
     };
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            let mut ui = Ui::new(crate::ui::Verbosity::Normal);
-            ui.say("\ninterrupted: nothing is lost, `mvm dev` goes on from here; what runs is shown by `mvm status`");
-            if let Some(what) = GOES_ON.lock().ok().and_then(|note| *note) {
-                ui.say(what);
+        for signal in signals.forever() {
+            if crate::shell::hand_on(signal) {
+                continue;
+            }
+            if signal == SIGINT {
+                let mut ui = Ui::new(crate::ui::Verbosity::Normal);
+                ui.say("\ninterrupted: nothing is lost, `mvm dev` goes on from here; what runs is shown by `mvm status`");
+                if let Some(what) = GOES_ON.lock().ok().and_then(|note| *note) {
+                    ui.say(what);
+                }
             }
             #[expect(
                 clippy::exit,
                 reason = "the other threads wait for processes that were interrupted as well"
             )]
-            std::process::exit(130);
+            std::process::exit(128 + signal);
         }
     });
 }

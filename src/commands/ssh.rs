@@ -1,11 +1,12 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use super::running::running;
 use super::{Context, reach::Reached};
 use crate::config::{self, DEFAULT_MACHINE};
 use crate::error::{Error, Result};
+use crate::microvm::MachineName;
 use crate::microvm::ssh::{Terminal, enter};
-use crate::microvm::{MachineName, Scope, State};
 use crate::shell;
 use crate::ui::Ui;
 
@@ -22,26 +23,8 @@ pub struct Ssh {
 
 pub fn run(context: &mut Context<'_>, args: &Ssh) -> Result<ExitCode> {
     let name = &args.name;
-    let observed = context.look(Scope { machine: Some(name), probe: false })?;
-    let Some(machine) = observed.machine(name) else {
-        return Err(Error::failure(format!("there is no machine `{name}`"))
-            .hint(format!("`mvm dev {name}` makes it; `mvm status` lists those there are")));
-    };
-    let failure = |what: &str| Error::failure(format!("the machine `{name}` {what}"));
-    match &machine.state {
-        State::Running(running) => {
-            let reached = Reached { home: observed.host.home.clone(), pid: running.pid };
-            Err(hand_over(context, &reached, name, &args.command))
-        }
-        State::Stopped(_) => {
-            Err(failure("is not running")
-                .hint(format!("start it with `mvm start {name}` or `mvm dev {name}`")))
-        }
-        State::Booting(_) => Err(failure("is still booting").hint(format!("`mvm dev {name}` waits for it"))),
-        State::Stuck(_) => {
-            Err(failure("runs, but does not answer").hint(format!("`mvm dev {name}` restarts it")))
-        }
-    }
+    let reached = running(context, name)?;
+    Err(hand_over(context, &reached, name, &args.command))
 }
 
 /// Becomes ssh; comes back only when that cannot be started.

@@ -2,6 +2,7 @@
 
 mod observed;
 mod plan;
+pub mod session;
 mod spec;
 pub mod ssh;
 mod steps;

@@ -17,7 +17,19 @@ pub fn host_alias(name: &MachineName) -> String {
 
 /// ssh's options for the machine, whose folder is in `home`.
 pub fn options(home: &str, name: &MachineName) -> Vec<String> {
-    let keys = format!("{home}/machines/{name}/keys");
+    options_with(&format!("{home}/machines/{name}/keys"), name)
+}
+
+/// What opens the connection that sessions share. It runs in the machine's folder, which keeps its socket's path short.
+pub fn master(name: &MachineName) -> Vec<String> {
+    let mut words = vec!["ssh".to_owned()];
+    words.extend(options_with("keys", name));
+    words.extend(["-M", "-S", "run/ssh", "-N", "-T"].map(str::to_owned));
+    words.push(host_alias(name));
+    words
+}
+
+fn options_with(keys: &str, name: &MachineName) -> Vec<String> {
     let mut words: Vec<String> = ["-F", "none", "-l", "root", "-i"].map(str::to_owned).into();
     words.push(format!("{keys}/id_ed25519"));
     for option in [
@@ -50,8 +62,7 @@ pub fn enter(home: &str, name: &MachineName, pid: u32, command: &[OsString], ter
     let mut argv: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| argv.extend(words.iter().map(OsString::from));
     if let Some(kind) = terminal.kind.as_deref().filter(|kind| !is_known(kind)) {
-        tracing::debug!(kind, "the guest knows no such terminal");
-        add(&["env", "TERM=xterm-256color"]);
+        add(&["env", &format!("TERM={}", terminal_for_guest(kind))]);
     }
     add(&["nsenter", "-t", &pid.to_string(), "-U", "-n", "--preserve-credentials", "ssh"]);
     argv.extend(options(home, name).into_iter().map(OsString::from));
@@ -73,6 +84,15 @@ pub struct Terminal {
     pub kind: Option<String>,
 }
 
+/// `kind`, or a terminal like it where the guest knows none of that name.
+pub fn terminal_for_guest(kind: &str) -> &str {
+    if is_known(kind) {
+        return kind;
+    }
+    tracing::debug!(kind, "the guest knows no such terminal");
+    "xterm-256color"
+}
+
 fn is_known(kind: &str) -> bool {
     KNOWN_TERMINALS
         .iter()
@@ -82,10 +102,12 @@ fn is_known(kind: &str) -> bool {
 /// ssh joins its words with blanks and a shell reads them, so each is quoted first. One word alone is a line for the
 /// shell, as with ssh itself: `exit 42`.
 fn remote_line(command: &[OsString]) -> OsString {
-    if let [line] = command {
-        return line.clone();
-    }
-    let words: Vec<Vec<u8>> = command.iter().map(|word| shell::quote(word.as_bytes())).collect();
+    if let [line] = command { line.clone() } else { quoted(command) }
+}
+
+/// One line that a shell reads as these words.
+pub fn quoted(words: &[OsString]) -> OsString {
+    let words: Vec<Vec<u8>> = words.iter().map(|word| shell::quote(word.as_bytes())).collect();
     OsString::from_vec(words.join(&b' '))
 }
 

@@ -1,6 +1,7 @@
 //! Starting processes: the only module that does.
 
 mod answer;
+mod attached;
 mod script;
 
 use std::ffi::{OsStr, OsString};
@@ -11,6 +12,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use answer::{Answer, AnswerError};
+pub use attached::{Attached, hand_on};
 pub use script::{Script, ScriptError};
 
 /// A command line and what it reads: plain data, the same wherever it runs.

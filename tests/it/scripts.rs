@@ -78,10 +78,16 @@ fn shellcheck_finds_nothing() {
         texts.push((name, format!("# shellcheck shell=bash\n{}", parts.concat())));
     }
     assert!(texts.len() >= 8, "the scripts were not found in the sources");
-    for name in ["cell/cell", "cell/inside"] {
-        texts.push((name.to_owned(), format!("# shellcheck shell=bash\n{}", read(name))));
+    // Those without a prelude.
+    for names in [&["cell/cell"][..], &["cell/inside"], &["cell/lib", "microvm/lib", "microvm/enter"]] {
+        let text: String = names.iter().map(|name| read(name)).collect();
+        texts.push((names.join(" + "), format!("# shellcheck shell=bash\n{text}")));
     }
-    let mut others: Vec<PathBuf> = vec![root().join("resources/guest/init"), root().join(".ci/run")];
+    let mut others: Vec<PathBuf> = vec![
+        root().join("resources/guest/init"),
+        root().join("resources/guest/exec"),
+        root().join(".ci/run"),
+    ];
     others.extend(files(&root().join("testing/fakes")));
     others.extend(
         files(&root().join("benches")).into_iter().filter(|file| file.extension().is_some_and(|e| e == "sh")),

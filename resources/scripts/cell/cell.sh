@@ -48,6 +48,21 @@ end() {
   timer=$!
 }
 
+# open_master: the connection that `mvm exec` and others share, opened when they ask for it (enter.sh).
+open_master() {
+  local words
+  [[ -z $master ]] || return 0
+  mapfile -d '' -t words <run/master.argv || return 0
+  rm -f run/ssh
+  # Entering a user namespace may clear the signal, so it is set inside again.
+  child nsenter -t "$vmm" -U -n --preserve-credentials setpriv --pdeathsig KILL -- "${words[@]}" \
+    </dev/null >run/master.log 2>&1 &
+  master=$!
+  identity "$master" >run/master.new && mv run/master.new run/master
+}
+master=''
+trap open_master USR1
+
 # The VMM's namespaces are there when inside.sh says so.
 exec {ready}<> <(:)
 export SUPERVISOR=$$ READY=$ready
@@ -69,9 +84,11 @@ if [[ $HALT_WATCH == yes ]]; then
 fi
 
 while kill -0 "$vmm" 2>/dev/null; do
-  wait -n -p ended "$vmm" "$pasta" "$resolver" ${halt:+"$halt"} ${timer:+"$timer"}
+  wait -n -p ended "$vmm" "$pasta" "$resolver" ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"}
   status=$?
-  case ${ended:-} in
+  # A signal ends the wait as well.
+  [[ -n ${ended:-} ]] || continue
+  case $ended in
     "$vmm") break ;;
     "$pasta")
       if [[ $waiting == yes ]]; then
@@ -93,6 +110,11 @@ while kill -0 "$vmm" 2>/dev/null; do
       kill "$follower" "$pasta" 2>/dev/null
       watch_resolver
       ;;
+    "$master")
+      master=''
+      mv run/master run/master.ended
+      rm -f run/ssh
+      ;;
     "$timer")
       timer=''
       kill -KILL "$vmm" 2>/dev/null
@@ -108,7 +130,7 @@ if [[ ${ended:-} != "$vmm" ]]; then
   wait "$vmm"
   status=$?
 fi
-kill "$pasta" "$resolver" "$follower" ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} 2>/dev/null
+kill "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} 2>/dev/null
 # Nothing of the cell is left when run/cell goes.
 wait
 if [[ -z $reason ]]; then

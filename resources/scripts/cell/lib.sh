@@ -21,14 +21,15 @@ unlock() {
   exec 9>&-
 }
 
-# process_started PID: its start time in STARTED (clock ticks since boot); false when it is gone.
+# process_started PID: its start time in STARTED (clock ticks since boot) and its STATE; false when it is gone.
 process_started() {
   local stat fields
   { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
   # The name stands in brackets and may hold anything.
   read -r -a fields <<<"${stat##*) }"
   STARTED=${fields[19]}
-  [[ ${fields[0]} != Z ]]
+  STATE=${fields[0]}
+  [[ $STATE != Z ]]
 }
 
 # same_process PID STARTED: whether that very process still lives; a recycled PID started at another time.

@@ -1,0 +1,109 @@
+use std::ffi::OsString;
+use std::process::{ExitCode, Stdio};
+
+use super::Context;
+use super::running::running;
+use crate::config;
+use crate::error::{Error, Result};
+use crate::microvm::MachineName;
+use crate::microvm::session::{NOT_REACHED, Session};
+use crate::shell::{Attached, Call};
+
+const EXAMPLES: &str = "\
+Examples:
+  mvm exec web -- uname -a
+  mvm exec -it web -- bash
+  mvm exec -i web -- psql mydb < dump.sql
+  mvm exec -u www-data -w /srv -e DEBUG=1 web -- ./manage.py check
+
+Exit codes: the command's own, 128+N when signal N ended it; 4 when the machine is not running, 255 when the connection
+failed. A shell's words need a shell: mvm exec web -- sh -c 'echo $HOME | rev'";
+
+/// Run a command in a running machine, quickly: one connection is kept for each machine
+///
+/// The arguments reach the command exactly as given: no shell reads them on the way. Its output comes back as it is,
+/// standard output and standard error apart. Ctrl-C, or the end of mvm, ends the command as well.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Exec {
+    /// The machine's name
+    #[arg(value_name = "NAME")]
+    name: MachineName,
+    /// Pass standard input on; without it the command's input is empty
+    #[arg(long, short)]
+    interactive: bool,
+    /// Give the command a terminal (and with it its input)
+    #[arg(long, short)]
+    tty: bool,
+    /// Set an environment variable of the command
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = clap::builder::TypedValueParser::try_map(clap::builder::OsStringValueParser::new(), variable))]
+    env: Vec<OsString>,
+    /// The folder to run it in [default: the user's home]
+    #[arg(long, short, value_name = "DIR")]
+    workdir: Option<OsString>,
+    /// The machine's user to run it as, by name or number [default: root]
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
+    let session = Session {
+        command: args.command.clone(),
+        env: args.env.clone(),
+        dir: args.workdir.as_deref(),
+        user: args.user.as_deref(),
+        input: args.interactive || args.tty,
+        terminal: args.tty.then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned())),
+    };
+    let call = context.linux.wrap(session.call(&args.name));
+    let code = attach(&call, Stdio::inherit(), Stdio::inherit())?.wait()?;
+    if code == NOT_REACHED {
+        // A command may end so as well: then the machine is as it should be.
+        running(context, &args.name)?;
+    }
+    Ok(exit_code(code))
+}
+
+pub(super) fn attach(call: &Call, stdin: Stdio, stdout: Stdio) -> Result<Attached> {
+    Attached::start(call, stdin, stdout).map_err(|source| {
+        let program = call.argv[0].to_string_lossy();
+        Error::failure(format!("cannot start `{program}`: {source}"))
+            .hint("run `mvm doctor` to see what is missing")
+    })
+}
+
+pub(super) fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// `NAME=VALUE`, the name one that a shell knows.
+fn variable(pair: OsString) -> std::result::Result<OsString, String> {
+    let bytes = pair.as_encoded_bytes();
+    let name = bytes.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    let valid =
+        name.first().is_some_and(letter) && name.iter().all(|byte| letter(byte) || byte.is_ascii_digit());
+    if valid && name.len() < bytes.len() {
+        Ok(pair)
+    } else {
+        Err("give `NAME=VALUE`, the name of letters, digits and `_`".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables() {
+        for good in ["A=", "A=b c", "_x1=a=b\n"] {
+            assert!(variable(good.into()).is_ok(), "{good}");
+        }
+        for bad in ["", "A", "=b", "1A=b", "A-B=c", "A B=c"] {
+            assert!(variable(bad.into()).is_err(), "{bad}");
+        }
+    }
+}

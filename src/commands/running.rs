@@ -1,0 +1,74 @@
+//! The machine that a command is about: there, and running, or why not and what helps.
+
+use super::Context;
+use super::reach::Reached;
+use crate::error::{Error, Result};
+use crate::microvm::{Machine, MachineName, Observed, Scope, State};
+
+/// Looks at the machine `name`, which has to run.
+pub(super) fn running(context: &mut Context<'_>, name: &MachineName) -> Result<Reached> {
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    let machine = existing(context, &observed, name)?;
+    let not = |what: &str| Error::not_running(format!("the machine `{name}` {what}"));
+    match &machine.state {
+        State::Running(running) => Ok(Reached { home: observed.host.home.clone(), pid: running.pid }),
+        State::Stopped(_) => {
+            Err(not("is not running").hint(format!("start it with `mvm start {name}` or `mvm dev {name}`")))
+        }
+        State::Booting(_) => Err(not("is still booting")
+            .hint(format!("`mvm dev {name}` waits for it; `mvm why {name}` shows how far it is"))),
+        State::Stuck(_) => Err(not("runs, but does not answer")
+            .hint(format!("`mvm why {name}` shows what is the matter; `mvm dev {name}` restarts it"))),
+    }
+}
+
+/// The machine `name` among what was seen.
+pub(super) fn existing<'a>(
+    context: &mut Context<'_>,
+    observed: &'a Observed,
+    name: &MachineName,
+) -> Result<&'a Machine> {
+    match observed.machine(name) {
+        Some(machine) => Ok(machine),
+        None => Err(missing(context, name)),
+    }
+}
+
+/// That there is no such machine, and which was meant.
+fn missing(context: &mut Context<'_>, name: &MachineName) -> Error {
+    let error = Error::failure(format!("there is no machine `{name}`"));
+    let Ok(observed) = context.look(Scope::default()) else {
+        return error;
+    };
+    let names = observed.machines.iter().map(|machine| machine.name.as_str());
+    match closest(name.as_str(), names) {
+        Some(close) => error.hint(format!("did you mean `{close}`? `mvm ls` lists those there are")),
+        None => error.hint(format!("`mvm dev {name}` makes it; `mvm ls` lists those there are")),
+    }
+}
+
+/// The name that `meant` is most likely a slip of.
+fn closest<'a>(meant: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.map(|name| (strsim::jaro_winkler(meant, name), name));
+    // clap's own measure for commands and options.
+    scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closest;
+
+    #[test]
+    fn slips_are_recognised() {
+        let names = ["default", "web", "web-2", "builder"];
+        for (meant, close) in [
+            ("defualt", Some("default")),
+            ("wbe", Some("web")),
+            ("bulider", Some("builder")),
+            ("web2", Some("web-2")),
+            ("postgres", None),
+        ] {
+            assert_eq!(closest(meant, names.into_iter()), close, "{meant}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A command in a machine, over the one connection that is kept for it (resources/scripts/microvm/enter.sh).
+
+use std::ffi::{OsStr, OsString};
+
+use super::{MachineName, ssh};
+use crate::shell::Call;
+
+/// What ssh, and the script that starts it, end with when the guest was not reached. A command may end with it as well.
+pub const NOT_REACHED: i32 = 255;
+
+/// What is to be run in a machine.
+#[derive(Debug, Clone, Default)]
+pub struct Session<'a> {
+    /// The program and its arguments, exactly as it is to get them.
+    pub command: Vec<OsString>,
+    /// `NAME=VALUE`.
+    pub env: Vec<OsString>,
+    pub dir: Option<&'a OsStr>,
+    pub user: Option<&'a str>,
+    /// Whether it reads standard input; else its input is empty.
+    pub input: bool,
+    /// `$TERM`, where it is to have a terminal.
+    pub terminal: Option<String>,
+}
+
+impl Session<'_> {
+    /// The session as a command line for the Linux side.
+    pub fn call(&self, name: &MachineName) -> Call {
+        enter(name, &self.line(), self.input, self.terminal.as_deref())
+    }
+
+    /// The line that the guest's shell reads; resources/guest/exec takes it from there.
+    fn line(&self) -> OsString {
+        let mut words: Vec<OsString> = ["exec", "/run/mvm/exec"].map(OsString::from).into();
+        let mut option = |letter: &str, value: &OsStr| words.extend([letter.into(), value.to_owned()]);
+        if let Some(user) = self.user {
+            option("-u", user.as_ref());
+        }
+        if let Some(dir) = self.dir {
+            option("-w", dir);
+        }
+        for pair in &self.env {
+            option("-e", pair);
+        }
+        words.push("--".into());
+        words.extend(self.command.iter().cloned());
+        ssh::quoted(&words)
+    }
+}
+
+fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>) -> Call {
+    const LIB: &str = include_str!("../../resources/scripts/cell/lib.sh");
+    const MACHINES: &str = include_str!("../../resources/scripts/microvm/lib.sh");
+    const ENTER: &str = include_str!("../../resources/scripts/microvm/enter.sh");
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    // However mvm ends, ssh ends with it, and what it runs with ssh.
+    let mut argv: Vec<OsString> = ["setpriv", "--pdeathsig", "TERM", "env"].map(OsString::from).into();
+    argv.push(format!("NAME={name}").into());
+    argv.push([OsStr::new("LINE="), line].into_iter().collect());
+    argv.push(format!("INPUT={}", yes(input)).into());
+    argv.push(format!("TERMINAL={}", yes(terminal.is_some())).into());
+    if let Some(kind) = terminal {
+        argv.push(format!("TERM={}", ssh::terminal_for_guest(kind)).into());
+    }
+    argv.extend(["bash".into(), "-c".into(), [LIB, MACHINES, ENTER].concat().into(), "mvm-enter".into()]);
+    argv.extend(ssh::master(name).into_iter().map(OsString::from));
+    Call { argv, stdin: None, terminal: terminal.is_some() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn words_reach_the_guests_shell_as_one_line() {
+        let session = Session {
+            command: vec!["printf".into(), "a b".into(), OsString::from_vec(vec![0xff])],
+            env: vec!["GREETING=it's me".into()],
+            dir: Some(OsStr::new("/srv/my files")),
+            user: Some("dev"),
+            ..Session::default()
+        };
+        let expected =
+            b"exec /run/mvm/exec -u dev -w '/srv/my files' -e \"GREETING=it's me\" -- printf 'a b' '\xff'";
+        assert_eq!(session.line().into_vec(), expected);
+    }
+
+    #[test]
+    fn the_connection_is_opened_with_paths_of_the_machines_folder() {
+        let words = Session::default().call(&"web".parse().unwrap()).argv;
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        assert!(words.contains(&"keys/id_ed25519".into()) && words.contains(&"run/ssh".into()), "{words:?}");
+        assert!(words.contains(&"TERMINAL=no".into()) && words.contains(&"INPUT=no".into()), "{words:?}");
+    }
+}
