@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bootstrap, destroy, dev, doctor, exec, setup, shell, ssh, start, status, stop};
+use crate::commands::{bootstrap, cp, destroy, dev, doctor, exec, setup, shell, ssh, start, status, stop};
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
 
@@ -67,6 +67,7 @@ pub enum Command {
     Ssh(ssh::Ssh),
     Exec(exec::Exec),
     Shell(shell::Shell),
+    Cp(cp::Cp),
     Status(status::Status),
     Destroy(destroy::Destroy),
     Setup(setup::Setup),

@@ -15,6 +15,8 @@ pub enum Kind {
     NotRunning,
     /// The machine was not reached, or the connection to it broke.
     Connection,
+    /// Ctrl-C.
+    Interrupted,
 }
 
 impl Kind {
@@ -25,6 +27,7 @@ impl Kind {
             Self::NeedsAdmin => 3,
             Self::NotRunning => 4,
             Self::Connection => 255,
+            Self::Interrupted => 130,
         }
     }
 }
@@ -58,6 +61,10 @@ impl Error {
 
     pub fn connection(message: impl fmt::Display) -> Self {
         Self::new(Kind::Connection, message)
+    }
+
+    pub fn interrupted(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Interrupted, message)
     }
 
     #[must_use]

@@ -10,6 +10,7 @@
 //! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell.
 //! - [`lima`]: the Lima VM in which machines run where this host is no Linux.
 //! - [`download`], [`http`], [`digest`]: what comes from the network, verified.
+//! - [`transfer`]: files and trees as archives.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
 pub mod bootstrap;
@@ -27,5 +28,6 @@ pub mod linux;
 pub mod microvm;
 pub mod network;
 pub mod shell;
+pub mod transfer;
 pub mod ui;
 pub mod vmm;

@@ -48,19 +48,7 @@ impl Bars {
     }
 
     fn transfer(&mut self, what: &str, done: u64, total: Option<u64>) {
-        let index = self.transfers.iter().position(|(name, _)| name == what).unwrap_or_else(|| {
-            let template = match total {
-                Some(_) => {
-                    "  {bar:30.cyan/dim} {bytes:>10} of {total_bytes}, {binary_bytes_per_sec}  {msg:.dim}"
-                }
-                None => "  {bytes:>10}, {binary_bytes_per_sec}  {msg:.dim}",
-            };
-            let style =
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::no_length().with_style(style).with_message(what.to_owned());
-            self.transfers.push((what.to_owned(), self.all.add(bar)));
-            self.transfers.len() - 1
-        });
+        let index = self.bar(what, total);
         if Some(done) == total {
             self.transfers.remove(index).1.finish_and_clear();
             return;
@@ -70,6 +58,26 @@ impl Bars {
             bar.set_length(total);
         }
         bar.set_position(done);
+    }
+
+    /// Which of the transfers is `what`, a new one perhaps.
+    fn bar(&mut self, what: &str, total: Option<u64>) -> usize {
+        self.transfers.iter().position(|(name, _)| name == what).unwrap_or_else(|| {
+            let template = match total {
+                Some(_) => {
+                    "  {bar:30.cyan/dim} {bytes:>10} of {total_bytes}, {binary_bytes_per_sec}  {msg:.dim}"
+                }
+                None => "  {bytes:>10}, {binary_bytes_per_sec}  {msg:.dim}",
+            };
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::no_length().with_style(style).with_message(what.to_owned());
+            if let Some(total) = total {
+                bar.set_length(total);
+            }
+            self.transfers.push((what.to_owned(), self.all.add(bar)));
+            self.transfers.len() - 1
+        })
     }
 
     fn clear(self) {
@@ -145,6 +153,19 @@ impl Ui {
             _ if self.verbosity == Verbosity::Verbose => line(&format!("    {}", text.dimmed())),
             _ => {}
         }
+    }
+
+    /// A step whose progress is told in bytes; nothing is drawn without a terminal.
+    pub fn bar(&mut self, text: &str, total: Option<u64>) -> ProgressBar {
+        self.settle();
+        if !std::io::stderr().is_terminal() || self.verbosity == Verbosity::Quiet {
+            return ProgressBar::hidden();
+        }
+        let mut bars = Bars::new(text);
+        let index = bars.bar("", total);
+        let bar = bars.transfers[index].1.clone();
+        self.running = Some(Running { text: text.to_owned(), since: Instant::now(), bars: Some(bars) });
+        bar
     }
 
     /// Ends the running step; one that lasted leaves a line with its time.

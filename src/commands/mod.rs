@@ -1,6 +1,7 @@
 //! The commands, one file each: arguments, help, and what is done.
 
 pub mod bootstrap;
+pub mod cp;
 pub mod destroy;
 pub mod dev;
 pub mod doctor;
@@ -87,6 +88,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Start(args) => start::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
         Command::Exec(args) => exec::run(context, &args),
+        Command::Cp(args) => cp::run(context, &args),
         Command::Ssh(args) => ssh::run(context, &args),
         Command::Shell(args) => shell::run(context, &args),
         Command::Status(args) => status::run(context, &args),

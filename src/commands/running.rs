@@ -49,9 +49,8 @@ fn missing(context: &mut Context<'_>, name: &MachineName) -> Error {
 
 /// The name that `meant` is most likely a slip of.
 fn closest<'a>(meant: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names.map(|name| (strsim::jaro_winkler(meant, name), name));
-    // clap's own measure for commands and options.
-    scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    let scored = names.map(|name| (strsim::normalized_damerau_levenshtein(meant, name), name));
+    scored.filter(|(score, _)| *score > 0.5).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ const INIT: &str = include_str!("../../resources/guest/init");
 const SSHD_CONFIG: &str = include_str!("../../resources/guest/sshd_config");
 /// What `mvm exec` starts commands with.
 const EXEC: &str = include_str!("../../resources/guest/exec");
+/// The guest's side of `mvm cp`.
+const COPY: &str = include_str!("../../resources/guest/copy");
 
 /// The keys of one machine, as its folder has them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +34,7 @@ pub fn archive(host_name: &str, keys: &Keys) -> std::io::Result<Vec<u8>> {
         ("init", 0o755, INIT.to_owned()),
         ("seed/env", 0o600, env),
         ("seed/exec", 0o755, EXEC.to_owned()),
+        ("seed/copy", 0o755, COPY.to_owned()),
         ("seed/sshd_config", 0o600, SSHD_CONFIG.to_owned()),
         ("seed/host_ed25519", 0o600, line(&keys.host)),
         ("seed/host_ed25519.pub", 0o644, line(&keys.host_public)),

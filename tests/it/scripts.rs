@@ -83,11 +83,9 @@ fn shellcheck_finds_nothing() {
         let text: String = names.iter().map(|name| read(name)).collect();
         texts.push((names.join(" + "), format!("# shellcheck shell=bash\n{text}")));
     }
-    let mut others: Vec<PathBuf> = vec![
-        root().join("resources/guest/init"),
-        root().join("resources/guest/exec"),
-        root().join(".ci/run"),
-    ];
+    let mut others: Vec<PathBuf> =
+        ["init", "exec", "copy"].map(|name| root().join("resources/guest").join(name)).into();
+    others.push(root().join(".ci/run"));
     others.extend(files(&root().join("testing/fakes")));
     others.extend(
         files(&root().join("benches")).into_iter().filter(|file| file.extension().is_some_and(|e| e == "sh")),
