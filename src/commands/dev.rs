@@ -32,7 +32,7 @@ pub fn run(context: &mut Context<'_>, args: &Dev) -> Result<ExitCode> {
     match reach(context, &wanted)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.command.is_empty() || Ui::is_interactive() => {
-            Err(ssh::hand_over(context, &reached, &args.name, &args.command))
+            ssh::enter(context, &reached, &args.name, &args.command)
         }
         Some(_) => {
             say_running(context, &args.name);

@@ -58,11 +58,17 @@ pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
         input: args.interactive || args.tty,
         terminal: args.tty.then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned())),
     };
-    let call = context.linux.wrap(session.call(&args.name));
-    let code = attach(&call, Stdio::inherit(), Stdio::inherit())?.wait()?;
+    run_session(context, &args.name, &session.call(&args.name))
+}
+
+/// Runs a session with mvm's own streams; its exit code is the command's.
+pub(super) fn run_session(context: &mut Context<'_>, name: &MachineName, call: &Call) -> Result<ExitCode> {
+    context.round_trips += 1;
+    context.ui.settle();
+    let code = attach(&context.linux.wrap(call.clone()), Stdio::inherit(), Stdio::inherit())?.wait()?;
     if code == NOT_REACHED {
         // A command may end so as well: then the machine is as it should be.
-        running(context, &args.name)?;
+        running(context, name)?;
     }
     Ok(exit_code(code))
 }

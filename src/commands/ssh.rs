@@ -2,11 +2,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::running::running;
-use super::{Context, reach::Reached};
+use super::{Context, exec, reach::Reached};
 use crate::config::{self, DEFAULT_MACHINE};
 use crate::error::{Error, Result};
 use crate::microvm::MachineName;
-use crate::microvm::ssh::{Terminal, enter};
+use crate::microvm::session::{self, Session};
+use crate::microvm::ssh::{self, Terminal};
 use crate::shell;
 use crate::ui::Ui;
 
@@ -23,22 +24,44 @@ pub struct Ssh {
 
 pub fn run(context: &mut Context<'_>, args: &Ssh) -> Result<ExitCode> {
     let name = &args.name;
+    if !args.command.is_empty() {
+        return run_command(context, name, &args.command);
+    }
     let reached = running(context, name)?;
-    Err(hand_over(context, &reached, name, &args.command))
+    Err(open_shell(context, &reached, name))
 }
 
-/// Becomes ssh; comes back only when that cannot be started.
-pub(super) fn hand_over(
+/// Enters a machine that runs: a shell, or a command.
+pub(super) fn enter(
     context: &mut Context<'_>,
     reached: &Reached,
     name: &MachineName,
     command: &[OsString],
-) -> Error {
+) -> Result<ExitCode> {
+    if command.is_empty() {
+        Err(open_shell(context, reached, name))
+    } else {
+        run_command(context, name, command)
+    }
+}
+
+/// Runs a command over the connection that is kept for the machine; what is the matter is looked at only afterwards.
+fn run_command(context: &mut Context<'_>, name: &MachineName, command: &[OsString]) -> Result<ExitCode> {
+    let terminal = Ui::is_interactive().then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned()));
+    let call = match command {
+        [line] => session::shell_line(name, line, terminal.as_deref()),
+        words => Session { command: words.to_vec(), input: true, terminal, ..Session::default() }.call(name),
+    };
+    exec::run_session(context, name, &call)
+}
+
+/// Becomes ssh, with a connection of its own; comes back only when that cannot be started.
+fn open_shell(context: &mut Context<'_>, reached: &Reached, name: &MachineName) -> Error {
     context.round_trips += 1;
     context.say_round_trips();
     context.ui.settle();
     let terminal = Terminal { interactive: Ui::is_interactive(), kind: config::terminal() };
-    let call = context.linux.wrap(enter(&reached.home, name, reached.pid, command, &terminal));
+    let call = context.linux.wrap(ssh::enter(&reached.home, name, reached.pid, &[], &terminal));
     let program = call.argv[0].to_string_lossy().into_owned();
     let source = shell::replace_process(&call);
     Error::failure(format!("cannot start `{program}`: {source}"))

@@ -56,7 +56,7 @@ pub fn run(context: &mut Context<'_>, args: &Start) -> Result<ExitCode> {
     match reach(context, &wanted)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.detach && Ui::is_interactive() => {
-            Err(ssh::hand_over(context, &reached, &args.name, &[]))
+            ssh::enter(context, &reached, &args.name, &[])
         }
         Some(_) => {
             say_running(context, &args.name);

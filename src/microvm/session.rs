@@ -48,6 +48,11 @@ impl Session<'_> {
     }
 }
 
+/// A line for the guest's own shell, as ssh sends it.
+pub fn shell_line(name: &MachineName, line: &OsStr, terminal: Option<&str>) -> Call {
+    enter(name, line, true, terminal)
+}
+
 fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>) -> Call {
     const LIB: &str = include_str!("../../resources/scripts/cell/lib.sh");
     const MACHINES: &str = include_str!("../../resources/scripts/microvm/lib.sh");
