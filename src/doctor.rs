@@ -175,7 +175,7 @@ fn firecracker(host: &HostFacts) -> Check {
         remedy: if found.is_some() {
             String::new()
         } else {
-            "put a `firecracker` of its release page on PATH".to_owned()
+            format!("mvm setup --firecracker {}", vmm::Release::pinned())
         },
         found: found.unwrap_or_default(),
     }

@@ -62,6 +62,11 @@ arch=$HOSTTYPE
 found firecracker && firecracker=$FOUND
 found "qemu-system-$arch" && qemu=$FOUND
 stat_all "$firecracker" "$qemu" "$MVM_HOME"/images/*/{kernel,base,initrd} "$MVM_HOME"/machines/*/disk.img
+for file in "$MVM_HOME"/bin/firecracker-v*; do
+  chosen=no
+  [[ ! $file -ef $MVM_HOME/bin/firecracker ]] || chosen=yes
+  answer INSTALLED "$chosen ${file##*/firecracker-v} $file"
+done
 
 kernel=$(</proc/sys/kernel/osrelease)
 PRETTY_NAME=Linux

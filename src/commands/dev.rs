@@ -27,8 +27,7 @@ pub struct Dev {
 
 pub fn run(context: &mut Context<'_>, args: &Dev) -> Result<ExitCode> {
     let defaults = context.settings.machine.clone();
-    let wanted =
-        Wanted { goal: Goal::Dev, name: &args.name, changes: args.machine.changes(), defaults: &defaults };
+    let wanted = Wanted::new(Goal::Dev, &args.name, args.machine.changes(), &defaults);
     match reach(context, &wanted)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.command.is_empty() || Ui::is_interactive() => {

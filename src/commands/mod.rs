@@ -11,6 +11,7 @@ mod running;
 pub mod setup;
 pub mod shell;
 mod side;
+mod sources;
 pub mod ssh;
 pub mod start;
 pub mod status;
@@ -157,6 +158,10 @@ fn with_remedy(error: crate::shell::ScriptError) -> Error {
             "check the network, or name a mirror in MVM_MIRROR_DEBIAN; the next run goes on from here"
         }
         Some("no-space") => "make room on that disk, or name a folder on another one in MVM_HOME",
+        Some("cut") => "the connection to the Linux side may have broken: run it again",
+        Some("release") => {
+            "name another place in MVM_MIRROR_FIRECRACKER, or another release with `mvm setup --firecracker`"
+        }
         Some("apt-conflict") => {
             "install the packages by hand, all from one suite (`apt-get install -t SUITE …`), then run this again"
         }

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::sources::{self, Got};
 use super::{Context, side};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
@@ -24,6 +25,7 @@ pub(super) struct Reached {
 /// Does what is needed for `wanted`. `None` where there is nothing to enter: after a setup, or a dry run.
 pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Reached>> {
     let mut recovered = false;
+    let mut wanted = *wanted;
     for _ in 0..ROUNDS {
         let scope = Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start };
         let asked_at = now();
@@ -41,7 +43,7 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
         {
             continue;
         }
-        let steps = plan(&observed, wanted)?;
+        let steps = plan(&observed, &wanted)?;
         if context.settings.dry_run {
             dry_run(context, &steps);
             return Ok(None);
@@ -55,7 +57,7 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
         let mut looked_again = false;
         for step in steps {
             looked_again = step.changes_the_view();
-            if let Some(reached) = act(context, &observed, wanted, step)? {
+            if let Some(reached) = act(context, &observed, &mut wanted, step)? {
                 return Ok(Some(reached));
             }
             if looked_again {
@@ -87,12 +89,25 @@ fn dry_run(context: &mut Context<'_>, steps: &[Step]) {
 fn act(
     context: &mut Context<'_>,
     observed: &Observed,
-    wanted: &Wanted<'_>,
+    wanted: &mut Wanted<'_>,
     step: Step,
 ) -> Result<Option<Reached>> {
     match step {
         Step::Admin(tasks) => admin(context, observed, tasks)?,
         Step::BuildImage(name) => build(context, name)?,
+        Step::InstallFirecracker { release, asked } => {
+            let choose = wanted.firecracker.is_some();
+            match sources::install_firecracker(context, &observed.host.arch, &release, choose)? {
+                Got::Done => {}
+                Got::Absent(error) if asked => {
+                    return Err(error.from_origin(&context.settings.mirror.firecracker()));
+                }
+                Got::Absent(error) => {
+                    context.ui.say(format!("Firecracker cannot be had ({error}), so QEMU is used."));
+                    wanted.lacking.firecracker = true;
+                }
+            }
+        }
         Step::End { name, why } => {
             context.ui.warn(format!("`{name}`: {why}; it is ended and started again"));
             let stopped = context.run(&microvm::stop(&name, &observed.host.home, 0))?;

@@ -4,6 +4,7 @@ use super::{Context, reach::reach};
 use crate::config::DEFAULT_MACHINE;
 use crate::error::{Error, Result};
 use crate::microvm::{Changes, Goal, ImageName, MachineName, Wanted};
+use crate::vmm::Release;
 
 /// Do everything short of starting a machine: packages, and the image
 ///
@@ -13,13 +14,19 @@ pub struct Setup {
     /// The image to prepare: `debian`, `debian:trixie`
     #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]
     pub image: Option<ImageName>,
+    /// Install this release of Firecracker, such as v1.16.1, and use it from now on
+    ///
+    /// Without it a supported `firecracker` on PATH is used; where there is KVM and none, mvm installs one.
+    #[arg(long, value_name = "RELEASE")]
+    pub firecracker: Option<Release>,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Setup) -> Result<ExitCode> {
     let name: MachineName = DEFAULT_MACHINE.parse().map_err(Error::failure)?;
     let defaults = context.settings.machine.clone();
     let changes = Changes { image: args.image, ..Changes::default() };
-    reach(context, &Wanted { goal: Goal::Setup, name: &name, changes, defaults: &defaults })?;
+    let wanted = Wanted::new(Goal::Setup, &name, changes, &defaults);
+    reach(context, &Wanted { firecracker: args.firecracker.as_ref(), ..wanted })?;
     if !context.settings.dry_run {
         context.ui.say("Everything is set up. `mvm dev` opens a shell in a machine.");
     }

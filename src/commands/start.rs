@@ -51,8 +51,7 @@ impl MachineArgs {
 
 pub fn run(context: &mut Context<'_>, args: &Start) -> Result<ExitCode> {
     let defaults = context.settings.machine.clone();
-    let wanted =
-        Wanted { goal: Goal::Start, name: &args.name, changes: args.machine.changes(), defaults: &defaults };
+    let wanted = Wanted::new(Goal::Start, &args.name, args.machine.changes(), &defaults);
     match reach(context, &wanted)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.detach && Ui::is_interactive() => {

@@ -82,7 +82,7 @@ impl Limactl {
         }
         argv.push(self.program.clone());
         argv.extend(words.iter().map(OsString::from));
-        Call { argv, stdin, terminal: false }
+        Call { argv, stdin: stdin.map(Into::into), terminal: false }
     }
 
     /// Runs it; whatever it logs is shown as how far the step is.

@@ -6,6 +6,7 @@ use super::spec::{MachineName, Spec};
 use crate::image::{Image, seed::Keys};
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
+use crate::vmm::release;
 
 /// How wide to look.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +43,7 @@ pub struct HostFacts {
     pub tun: Device,
     /// The programs that were found, and where.
     pub tools: BTreeMap<String, String>,
+    /// The one to take, if there is any.
     pub firecracker: Option<Program>,
     pub qemu: Option<Program>,
     /// The TSC's frequency in kHz, where the host's kernel tells it reliably.
@@ -231,6 +233,13 @@ fn read_host(answer: &Answer) -> Result<HostFacts, AnswerError> {
         let (version, path) = answer.text(key)?.split_once(' ')?;
         Some(Program { path: path.to_owned(), version: version.to_owned() })
     };
+    // `CHOSEN VERSION PATH`
+    let installed = answer.all("INSTALLED").filter_map(|line| {
+        let (chosen, rest) = line.split_once(' ')?;
+        let (version, path) = rest.split_once(' ')?;
+        Some((Program { path: path.to_owned(), version: version.to_owned() }, chosen == "yes"))
+    });
+    let installed = installed.collect();
     let tools = answer.all("TOOL").filter_map(|line| line.split_once(' '));
     let probed = match answer.text("USERNS") {
         None => None,
@@ -264,7 +273,7 @@ fn read_host(answer: &Answer) -> Result<HostFacts, AnswerError> {
         },
         tun: device("TUN"),
         tools: tools.map(|(name, path)| (name.to_owned(), path.to_owned())).collect(),
-        firecracker: program("FIRECRACKER"),
+        firecracker: release::preferred(program("FIRECRACKER"), installed),
         qemu: program("QEMU"),
         tsc_khz: answer.optional("TSC_KHZ")?,
         now: answer.get("NOW")?,

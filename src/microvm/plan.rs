@@ -1,12 +1,13 @@
 //! Decides what to do: a pure function from what is there and what is wanted to a list of steps.
 
-use super::observed::{ImageState, Kvm, Machine, Observed, State, UserNamespaces};
+use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};
 use crate::bootstrap::Task;
 use crate::config::{self, MachineDefaults};
 use crate::error::{Error, Result};
 use crate::image::debian;
 use crate::vmm::Vmm;
+use crate::vmm::release::{Release, supported};
 use crate::{doctor, ui};
 
 /// How far a command goes.
@@ -36,6 +37,21 @@ pub struct Wanted<'a> {
     pub name: &'a MachineName,
     pub changes: Changes,
     pub defaults: &'a MachineDefaults,
+    /// The release of Firecracker to use from now on.
+    pub firecracker: Option<&'a Release>,
+    pub lacking: Lacking,
+}
+
+impl<'a> Wanted<'a> {
+    pub fn new(goal: Goal, name: &'a MachineName, changes: Changes, defaults: &'a MachineDefaults) -> Self {
+        Self { goal, name, changes, defaults, firecracker: None, lacking: Lacking::default() }
+    }
+}
+
+/// What this run tried to download, in vain, and can do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lacking {
+    pub firecracker: bool,
 }
 
 /// One thing to do. Each is safe to repeat.
@@ -44,6 +60,11 @@ pub enum Step {
     /// As root, once.
     Admin(Vec<Task>),
     BuildImage(ImageName),
+    InstallFirecracker {
+        release: Release,
+        /// Whether the user asked for Firecracker: then nothing else will do.
+        asked: bool,
+    },
     /// Ends a machine that runs but does not answer.
     End {
         name: MachineName,
@@ -67,6 +88,7 @@ impl Step {
                 format!("as root: {}", what.join("; "))
             }
             Self::BuildImage(name) => format!("build the image {name}"),
+            Self::InstallFirecracker { release, .. } => format!("install Firecracker {release}"),
             Self::End { name, why } => format!("end the machine {name}: {why}"),
             Self::Create(spec) => {
                 let Spec { name, image, cpus, memory_mib, disk_bytes, .. } = spec;
@@ -80,7 +102,10 @@ impl Step {
 
     /// Whether it changes what the rest of the plan was decided on.
     pub fn changes_the_view(&self) -> bool {
-        matches!(self, Self::Admin(_) | Self::BuildImage(_) | Self::End { .. })
+        matches!(
+            self,
+            Self::Admin(_) | Self::BuildImage(_) | Self::InstallFirecracker { .. } | Self::End { .. }
+        )
     }
 }
 
@@ -111,6 +136,13 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         }
     }
     refuse_without_namespaces(observed)?;
+    // An existing machine's disk belongs to the very image it was made for.
+    let existing = machine.map(readable_spec).transpose()?;
+    let install = install_firecracker(observed, wanted, existing);
+    // Before a VMM is there nothing can be said of it.
+    let vmm_is_known =
+        install.is_none() && (observed.host.qemu.is_some() || observed.host.firecracker.is_some());
+    steps.extend(install);
     let tasks = doctor::tasks(&observed.host);
     if !tasks.is_empty() {
         match wanted.goal {
@@ -118,8 +150,6 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
             Goal::Setup | Goal::Dev => steps.push(Step::Admin(tasks)),
         }
     }
-    // An existing machine's disk belongs to the very image it was made for.
-    let existing = machine.map(readable_spec).transpose()?;
     let asked = wanted.changes.image.or(wanted.defaults.image).unwrap_or_default();
     let image_id = match existing {
         Some(spec) => {
@@ -153,12 +183,29 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     if existing.is_none() {
         steps.push(Step::Create(spec.clone()));
     }
-    // Before the packages are there nothing can be said of the VMM.
-    if observed.host.qemu.is_some() || observed.host.firecracker.is_some() {
+    if vmm_is_known {
         let vmm = Vmm::choose(spec.vmm, &observed.host)?;
         steps.push(Step::Start { spec, vmm, changed });
     }
     Ok(steps)
+}
+
+/// Firecracker is installed where it was asked for, and where a new machine would profit.
+fn install_firecracker(observed: &Observed, wanted: &Wanted<'_>, existing: Option<&Spec>) -> Option<Step> {
+    let host = &observed.host;
+    let release = wanted.firecracker.cloned().unwrap_or_else(Release::pinned);
+    let has = |test: &dyn Fn(&Program) -> bool| host.firecracker.as_ref().is_some_and(test);
+    let chosen = wanted.changes.vmm.or(existing.map(|spec| spec.vmm)).or(wanted.defaults.vmm);
+    let useful = host.kvm == Kvm::Usable && !has(&|program| supported(program).is_some());
+    let (needed, asked) = match chosen.unwrap_or_default() {
+        _ if wanted.firecracker.is_some() => {
+            (!has(&|program| program.path == release.path(&host.home)), true)
+        }
+        VmmChoice::Qemu => (false, false),
+        VmmChoice::Firecracker => (useful, true),
+        VmmChoice::Auto => (useful && existing.is_none() && !wanted.lacking.firecracker, false),
+    };
+    (needed && wanted.goal != Goal::Start).then_some(Step::InstallFirecracker { release, asked })
 }
 
 fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -> Spec {

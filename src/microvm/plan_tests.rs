@@ -65,7 +65,7 @@ fn running() -> Running {
 
 fn try_plan(observed: &Observed, goal: Goal, changes: Changes) -> Result<Vec<Step>> {
     let name = "web".parse().unwrap();
-    plan(observed, &Wanted { goal, name: &name, changes, defaults: &MachineDefaults::default() })
+    plan(observed, &Wanted::new(goal, &name, changes, &MachineDefaults::default()))
 }
 
 /// The steps by name alone.
@@ -77,6 +77,8 @@ fn word(step: &Step) -> &'static str {
     match step {
         Step::Admin(_) => "admin",
         Step::BuildImage(_) => "image",
+        Step::InstallFirecracker { asked: true, .. } => "firecracker!",
+        Step::InstallFirecracker { asked: false, .. } => "firecracker",
         Step::End { .. } => "end",
         Step::Create(_) => "create",
         Step::Start { .. } => "start",
@@ -116,6 +118,68 @@ fn setup_stops_short_of_a_machine() {
     assert_eq!(words(&Observed { images: Vec::new(), ..ready() }, Goal::Setup), ["image"]);
     let closed = Observed { host: HostFacts { tun: Device::Denied, ..ready().host }, ..ready() };
     assert_eq!(words(&closed, Goal::Setup), ["admin"]);
+}
+
+#[test]
+fn firecracker_is_installed_where_it_is_of_use() {
+    let with = |kvm: Kvm, version: Option<&str>| {
+        let program =
+            |version: &str| Program { path: "/usr/bin/firecracker".into(), version: version.into() };
+        Observed { host: HostFacts { kvm, firecracker: version.map(program), ..ready().host }, ..ready() }
+    };
+    let default = MachineDefaults::default();
+    let name = "web".parse().unwrap();
+    let steps = |observed: &Observed, goal, vmm, lacking| -> Vec<&str> {
+        let changes = Changes { vmm, ..Changes::default() };
+        let wanted = Wanted {
+            lacking: Lacking { firecracker: lacking },
+            ..Wanted::new(goal, &name, changes, &default)
+        };
+        plan(observed, &wanted).unwrap().iter().map(word).filter(|step| step.starts_with("fire")).collect()
+    };
+    for (kvm, version, goal, vmm, lacking, expected) in [
+        (Kvm::Usable, None, Goal::Setup, None, false, &["firecracker"][..]),
+        (Kvm::Usable, None, Goal::Dev, None, false, &["firecracker"]),
+        // QEMU serves when it is not to be had.
+        (Kvm::Usable, None, Goal::Dev, None, true, &[]),
+        (Kvm::Usable, None, Goal::Start, None, false, &[]),
+        (Kvm::Usable, Some("1.16.0"), Goal::Dev, None, false, &[]),
+        (Kvm::Usable, Some("1.4.0"), Goal::Dev, None, false, &["firecracker"]),
+        (Kvm::Usable, None, Goal::Dev, Some(VmmChoice::Qemu), false, &[]),
+        (Kvm::Usable, None, Goal::Setup, Some(VmmChoice::Firecracker), false, &["firecracker!"]),
+        (Kvm::Missing, None, Goal::Setup, None, false, &[]),
+    ] {
+        assert_eq!(
+            steps(&with(kvm, version), goal, vmm, lacking),
+            expected,
+            "{kvm:?} {version:?} {goal:?} {vmm:?}"
+        );
+    }
+    // A machine that has run with QEMU is not kept waiting for a download; one that wants Firecracker is.
+    let stopped = |vmm| {
+        let mut observed = with_machine(State::Stopped(None));
+        observed.host.kvm = Kvm::Usable;
+        observed.machines[0].spec.as_mut().unwrap().vmm = vmm;
+        observed
+    };
+    assert_eq!(steps(&stopped(VmmChoice::Auto), Goal::Dev, None, false), [""; 0]);
+    assert_eq!(steps(&stopped(VmmChoice::Firecracker), Goal::Dev, None, false), ["firecracker!"]);
+}
+
+#[test]
+fn a_release_that_is_named_is_installed_whatever_is_on_path() {
+    let name = "web".parse().unwrap();
+    let default = MachineDefaults::default();
+    let release = "v1.15.1".parse().unwrap();
+    let wanted = Wanted {
+        firecracker: Some(&release),
+        ..Wanted::new(Goal::Setup, &name, Changes::default(), &default)
+    };
+    let mut observed = ready();
+    assert_eq!(plan(&observed, &wanted).unwrap().iter().map(word).collect::<Vec<_>>(), ["firecracker!"]);
+    observed.host.firecracker =
+        Some(Program { path: release.path("/home/dev/mvm"), version: "1.15.1".into() });
+    assert_eq!(plan(&observed, &wanted).unwrap(), []);
 }
 
 #[test]

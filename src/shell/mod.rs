@@ -7,6 +7,7 @@ mod script;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -20,9 +21,38 @@ pub use script::{Script, ScriptError};
 pub struct Call {
     pub argv: Vec<OsString>,
     /// Given on standard input; without it, standard input is empty.
-    pub stdin: Option<Vec<u8>>,
+    pub stdin: Option<Payload>,
     /// Whether it is to have a terminal, which matters where it has to be passed on.
     pub terminal: bool,
+}
+
+/// What a command reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    Bytes(Vec<u8>),
+    /// A file of this host: as large as it may be, it takes no memory.
+    File(PathBuf),
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<PathBuf> for Payload {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl Payload {
+    fn stdin(&self) -> std::io::Result<Stdio> {
+        match self {
+            Self::Bytes(_) => Ok(Stdio::piped()),
+            Self::File(path) => Ok(fs_err::File::open(path)?.into_parts().0.into()),
+        }
+    }
 }
 
 impl Call {
@@ -101,10 +131,10 @@ pub fn run_within(
     patience: Patience,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> std::io::Result<Output> {
-    tracing::debug!(argv = ?Shortened(&call.argv), stdin = call.stdin.as_ref().map(Vec::len), "run");
+    tracing::debug!(argv = ?Shortened(&call.argv), "run");
     let mut child = call
         .command()
-        .stdin(if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(call.stdin.as_ref().map_or_else(|| Ok(Stdio::null()), Payload::stdin)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -114,7 +144,7 @@ pub fn run_within(
     let (news, told) = mpsc::channel();
     let (stdout, in_time) = std::thread::scope(|scope| {
         scope.spawn(|| {
-            if let (Some(mut pipe), Some(payload)) = (stdin, &call.stdin) {
+            if let (Some(mut pipe), Some(Payload::Bytes(payload))) = (stdin, &call.stdin) {
                 // A script that fails early does not read its input; its own error says more.
                 if let Err(error) = pipe.write_all(payload) {
                     tracing::debug!(%error, "the payload was not read to its end");
@@ -243,7 +273,7 @@ mod tests {
             argv: ["bash", "-c", "cat; echo ::step::one >&2; echo noise >&2; exit 7"]
                 .map(Into::into)
                 .to_vec(),
-            stdin: Some(vec![b'x'; 300_000]),
+            stdin: Some(vec![b'x'; 300_000].into()),
             terminal: false,
         };
         let mut events = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::{Answer, AnswerError, Call, Event, Output, exit_code};
+use super::{Answer, AnswerError, Call, Event, Output, Payload, exit_code};
 use crate::linux::Linux;
 
 /// A script ready to be sent; `T` is what its answer is read into.
@@ -12,7 +12,7 @@ pub struct Script<T> {
     body: String,
     inputs: BTreeMap<&'static str, OsString>,
     args: Vec<OsString>,
-    stdin: Option<Vec<u8>>,
+    stdin: Option<Payload>,
     root: bool,
     read: fn(&Answer) -> Result<T, AnswerError>,
 }
@@ -76,8 +76,8 @@ impl<T> Script<T> {
 
     /// What the script reads from standard input: payloads, and all that is secret.
     #[must_use]
-    pub fn payload(mut self, bytes: Vec<u8>) -> Self {
-        self.stdin = Some(bytes);
+    pub fn payload(mut self, payload: impl Into<Payload>) -> Self {
+        self.stdin = Some(payload.into());
         self
     }
 

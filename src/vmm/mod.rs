@@ -4,6 +4,9 @@
 
 mod firecracker;
 mod qemu;
+pub mod release;
+
+pub use release::Release;
 
 use crate::error::{Error, Result};
 use crate::microvm::{HostFacts, Kvm, Program, Spec, VmmChoice};
@@ -44,9 +47,6 @@ pub struct Launch {
     pub watch_halt: bool,
 }
 
-/// The Firecracker releases mvm works with: the config file's fields and the ACPI devices of 1.11 and later.
-const FIRECRACKER_SUPPORTED: &str = ">=1.11, <2";
-
 impl Vmm {
     /// Takes the best VMM that the host can run, or the one asked for.
     pub fn choose(choice: VmmChoice, host: &HostFacts) -> Result<Self> {
@@ -64,21 +64,16 @@ impl Vmm {
 
     fn firecracker(host: &HostFacts) -> std::result::Result<Self, String> {
         kvm_trouble(host.kvm).map_or(Ok(()), Err)?;
-        let program = host.firecracker.as_ref().ok_or("no firecracker on PATH")?;
-        let supported =
-            semver::VersionReq::parse(FIRECRACKER_SUPPORTED).map_err(|error| error.to_string())?;
-        match semver::Version::parse(&program.version) {
-            Ok(version) if supported.matches(&version) => Ok(Self {
-                kind: Kind::Firecracker,
-                program: program.clone(),
-                accelerated: true,
-                why: format!("Firecracker {version} with KVM"),
-            }),
-            _ => Err(format!(
-                "Firecracker {} is not supported (mvm needs {FIRECRACKER_SUPPORTED})",
-                program.version
-            )),
-        }
+        let program = host.firecracker.as_ref().ok_or("Firecracker is not installed")?;
+        let version = release::supported(program).ok_or_else(|| {
+            format!("Firecracker {} is not supported (mvm needs {})", program.version, release::SUPPORTED)
+        })?;
+        Ok(Self {
+            kind: Kind::Firecracker,
+            program: program.clone(),
+            accelerated: true,
+            why: format!("Firecracker {version} with KVM"),
+        })
     }
 
     fn qemu(host: &HostFacts, why: &str) -> Result<Self> {
@@ -134,7 +129,8 @@ pub fn kvm_remedy(host: &HostFacts) -> String {
 fn firecracker_remedy(host: &HostFacts) -> String {
     match host.kvm {
         Kvm::Usable => {
-            "put a `firecracker` of its release page on PATH, or leave out `--vmm` to use QEMU".to_owned()
+            let release = Release::pinned();
+            format!("`mvm setup --firecracker {release}` installs it; or leave out `--vmm` to use QEMU")
         }
         _ => format!("{}; or leave out `--vmm` to use QEMU", kvm_remedy(host)),
     }
@@ -183,7 +179,7 @@ mod tests {
     fn the_best_vmm_is_taken_and_the_reason_said() {
         for (kvm, firecracker, choice, expected) in [
             (Kvm::Usable, Some("1.16.1"), VmmChoice::Auto, "Firecracker 1.16.1 with KVM"),
-            (Kvm::Usable, None, VmmChoice::Auto, "QEMU 7.2.22 with KVM: no firecracker on PATH"),
+            (Kvm::Usable, None, VmmChoice::Auto, "QEMU 7.2.22 with KVM: Firecracker is not installed"),
             (
                 Kvm::Usable,
                 Some("1.4.0"),

@@ -10,6 +10,7 @@ mod broken_state;
 mod cli;
 mod download;
 mod environment;
+mod firecracker_release;
 mod lima;
 mod scripts;
 mod setup;
