@@ -94,16 +94,29 @@ fn act(
 ) -> Result<Option<Reached>> {
     match step {
         Step::Admin(tasks) => admin(context, observed, tasks)?,
-        Step::BuildImage(name) => build(context, name)?,
+        Step::BuildImage(ImageName::Debian(suite)) => {
+            let script = debian::build(suite, &context.settings.mirror);
+            context.run(&script).map(|id| tracing::debug!(id, "built"))?;
+        }
+        Step::BuildImage(ImageName::Ubuntu) => match sources::make_ubuntu(context, &observed.host.arch)? {
+            Got::Done => {}
+            Got::Absent(error) if wanted.asked_image().is_some() => return Err(error),
+            Got::Absent(error) => {
+                let instead = ImageName::default();
+                context.ui.say(format!(
+                    "The image ubuntu cannot be had ({}), so {instead} is built.",
+                    error.source
+                ));
+                wanted.lacking.ubuntu = true;
+            }
+        },
         Step::InstallFirecracker { release, asked } => {
             let choose = wanted.firecracker.is_some();
             match sources::install_firecracker(context, &observed.host.arch, &release, choose)? {
                 Got::Done => {}
-                Got::Absent(error) if asked => {
-                    return Err(error.from_origin(&context.settings.mirror.firecracker()));
-                }
+                Got::Absent(error) if asked => return Err(error),
                 Got::Absent(error) => {
-                    context.ui.say(format!("Firecracker cannot be had ({error}), so QEMU is used."));
+                    context.ui.say(format!("Firecracker cannot be had ({}), so QEMU is used.", error.source));
                     wanted.lacking.firecracker = true;
                 }
             }
@@ -157,12 +170,6 @@ fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -
         }
     }
     context.run(&bootstrap::admin(&tasks))
-}
-
-fn build(context: &mut Context<'_>, name: ImageName) -> Result<()> {
-    let ImageName::Debian(suite) = name;
-    let script = debian::build(suite, &context.settings.mirror);
-    context.run(&script).map(|id| tracing::debug!(id, "built"))
 }
 
 fn start(

@@ -11,7 +11,7 @@ use crate::vmm::Release;
 /// Each step checks before it acts, so it can be run at any time.
 #[derive(Debug, clap::Args)]
 pub struct Setup {
-    /// The image to prepare: `debian`, `debian:trixie`
+    /// The image to prepare: `ubuntu`, `debian`, `debian:trixie`
     #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]
     pub image: Option<ImageName>,
     /// Install this release of Firecracker, such as v1.16.1, and use it from now on

@@ -5,13 +5,14 @@ use crate::config::Origin;
 use crate::digest::{self, Sha256};
 use crate::download::{DownloadError, Downloads, Fetched, Size, Wanted};
 use crate::error::{Error, Result};
+use crate::image::ubuntu::{self, Trouble};
 use crate::vmm::release::{LARGEST, Release};
 
 /// Whether a step was done, or what it needs is not to be had here and now.
 #[derive(Debug)]
 pub(super) enum Got {
     Done,
-    Absent(DownloadError),
+    Absent(Error),
 }
 
 /// Installs a release of Firecracker on the Linux side.
@@ -43,8 +44,28 @@ pub(super) fn install_firecracker(
     }
 }
 
+/// Makes the image `ubuntu` on the Linux side.
+pub(super) fn make_ubuntu(context: &mut Context<'_>, arch: &str) -> Result<Got> {
+    let origin = context.settings.mirror.firecracker_ci();
+    let downloads = Downloads::new(&context.settings.network)?;
+    context.ui.step("Downloading Ubuntu and its kernel");
+    let files = match ubuntu::fetch(&downloads, &origin, arch, &mut |event| context.ui.event(event)) {
+        Ok(files) => files,
+        Err(Trouble::Absent(error)) => return Ok(Got::Absent(error)),
+        Err(Trouble::Wrong(error)) => return Err(error),
+    };
+    context.ui.step(&format!("Sending {}", files.describe()));
+    for script in files.send() {
+        context.run(&script)?;
+    }
+    context.run(&files.make()).map(|id| tracing::debug!(id, "made"))?;
+    Ok(Got::Done)
+}
+
 fn absent(error: DownloadError, origin: &Origin) -> Result<Got> {
-    if error.is_absence() { Ok(Got::Absent(error)) } else { Err(error.from_origin(origin)) }
+    let is_absence = error.is_absence();
+    let error = error.from_origin(origin);
+    if is_absence { Ok(Got::Absent(error)) } else { Err(error) }
 }
 
 type Download<T> = std::result::Result<T, DownloadError>;

@@ -37,7 +37,7 @@ pub struct MachineArgs {
     /// What runs the machine
     #[arg(long, value_enum, env = "MVM_VMM")]
     vmm: Option<VmmChoice>,
-    /// The image of a new machine: `debian`, `debian:trixie`
+    /// The image of a new machine: `ubuntu`, `debian`, `debian:trixie`
     #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]
     image: Option<ImageName>,
 }

@@ -100,7 +100,7 @@ fn as_text(side: &str, observed: &Observed) -> String {
         lines.push(match image {
             ImageState::Usable(image) => {
                 let bytes = image.kernel.bytes + image.base.bytes + image.initrd.bytes;
-                format!("Image       {}:{} ({}), {}", image.name, image.suite, image.id, ui::size(bytes))
+                format!("Image       {} ({}), {}", image.label(), image.id, ui::size(bytes))
             }
             ImageState::Broken(folder, why) => format!("Image       {folder}: broken: {why}"),
         });

@@ -97,7 +97,7 @@ impl DownloadError {
 }
 
 type Result<T> = std::result::Result<T, DownloadError>;
-type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>);
+pub type OnEvent<'a> = &'a mut dyn FnMut(Event<'_>);
 
 /// Small files have no need of a cache; that large they are no listings and no lists of digests.
 const TEXT_LIMIT: u64 = 4 << 20;
@@ -182,6 +182,19 @@ impl Downloads {
                 _ => return Ok(partial.keep(&self.dir, sha256)?),
             }
         }
+    }
+
+    /// As [`Downloads::fetch`], for what nobody publishes a digest of: the one seen first holds ever after.
+    pub fn fetch_pinned(&self, wanted: &Wanted<'_>, on_event: OnEvent<'_>) -> Result<Fetched> {
+        let pin = self.dir.join(format!("{}.pin", Sha256::of(wanted.url.as_bytes())));
+        let pinned = fs_err::read_to_string(&pin).ok().and_then(|text| text.trim().parse().ok());
+        let fetched = self.fetch(&Wanted { sha256: wanted.sha256.or(pinned), ..*wanted }, on_event)?;
+        if pinned.is_none() {
+            let new = pin.with_extension("pin.new");
+            fs_err::write(&new, fetched.sha256.to_string())?;
+            fs_err::rename(new, pin)?;
+        }
+        Ok(fetched)
     }
 
     /// What was fetched before, if it is still what it was.

@@ -1,8 +1,10 @@
 //! Images: a kernel, a base root filesystem and an initrd, prepared once and never written again.
 
 pub mod debian;
+pub mod kernel;
 pub mod merge;
 pub mod seed;
+pub mod ubuntu;
 
 use serde::Deserialize;
 
@@ -16,6 +18,8 @@ pub struct Image {
     /// The first digits of a digest over the three files.
     pub id: String,
     pub name: String,
+    /// The release, of an image that comes in several.
+    #[serde(default)]
     pub suite: String,
     pub arch: String,
     /// Unix seconds.
@@ -33,6 +37,11 @@ pub struct ImageFile {
 
 impl Image {
     pub const VERSION: u32 = 1;
+
+    /// As the user asks for it.
+    pub fn label(&self) -> String {
+        if self.suite.is_empty() { self.name.clone() } else { format!("{}:{}", self.name, self.suite) }
+    }
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -178,16 +178,15 @@ impl Observed {
         self.machines.iter().find(|machine| &machine.name == name)
     }
 
-    /// The newest usable image of that name and release.
+    /// The newest usable image of that name.
     pub fn image(&self, name: super::ImageName) -> Option<&Image> {
-        let super::ImageName::Debian(suite) = name;
+        let name = name.to_string();
         let usable = self.images.iter().filter_map(|image| match image {
             ImageState::Usable(image) => Some(image),
             ImageState::Broken(..) => None,
         });
         usable
-            .filter(|image| image.name == "debian" && image.suite == suite.to_string())
-            .filter(|image| image.arch == self.host.arch)
+            .filter(|image| image.label() == name && image.arch == self.host.arch)
             .max_by_key(|image| image.created)
     }
 

@@ -5,7 +5,7 @@ use super::spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};
 use crate::bootstrap::Task;
 use crate::config::{self, MachineDefaults};
 use crate::error::{Error, Result};
-use crate::image::debian;
+use crate::image::{debian, ubuntu};
 use crate::vmm::Vmm;
 use crate::vmm::release::{Release, supported};
 use crate::{doctor, ui};
@@ -46,12 +46,19 @@ impl<'a> Wanted<'a> {
     pub fn new(goal: Goal, name: &'a MachineName, changes: Changes, defaults: &'a MachineDefaults) -> Self {
         Self { goal, name, changes, defaults, firecracker: None, lacking: Lacking::default() }
     }
+
+    /// The image that the user named, by a flag or in the settings.
+    pub fn asked_image(&self) -> Option<ImageName> {
+        self.changes.image.or(self.defaults.image)
+    }
 }
 
 /// What this run tried to download, in vain, and can do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lacking {
     pub firecracker: bool,
+    /// The image `ubuntu`.
+    pub ubuntu: bool,
 }
 
 /// One thing to do. Each is safe to repeat.
@@ -150,7 +157,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
             Goal::Setup | Goal::Dev => steps.push(Step::Admin(tasks)),
         }
     }
-    let asked = wanted.changes.image.or(wanted.defaults.image).unwrap_or_default();
+    let asked = wanted.asked_image().unwrap_or_else(|| default_image(observed, wanted.lacking));
     let image_id = match existing {
         Some(spec) => {
             check_image_of(observed, spec)?;
@@ -163,7 +170,11 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
                     .hint("run `mvm setup`, or `mvm dev`, which does everything"));
             }
             None => {
-                check_space(observed, debian::SPACE_NEEDED, "making the image")?;
+                let needed = match asked {
+                    ImageName::Debian(_) => debian::SPACE_NEEDED,
+                    ImageName::Ubuntu => ubuntu::SPACE_NEEDED,
+                };
+                check_space(observed, needed, "making the image")?;
                 steps.push(Step::BuildImage(asked));
                 String::new()
             }
@@ -188,6 +199,13 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         steps.push(Step::Start { spec, vmm, changed });
     }
     Ok(steps)
+}
+
+/// Where no image was asked for: one that is there, else Ubuntu, else what can be built without its bucket.
+fn default_image(observed: &Observed, lacking: Lacking) -> ImageName {
+    let there =
+        [ImageName::Ubuntu, ImageName::default()].into_iter().find(|name| observed.image(*name).is_some());
+    there.unwrap_or(if lacking.ubuntu { ImageName::default() } else { ImageName::Ubuntu })
 }
 
 /// Firecracker is installed where it was asked for, and where a new machine would profit.

@@ -132,7 +132,7 @@ fn firecracker_is_installed_where_it_is_of_use() {
     let steps = |observed: &Observed, goal, vmm, lacking| -> Vec<&str> {
         let changes = Changes { vmm, ..Changes::default() };
         let wanted = Wanted {
-            lacking: Lacking { firecracker: lacking },
+            lacking: Lacking { firecracker: lacking, ..Lacking::default() },
             ..Wanted::new(goal, &name, changes, &default)
         };
         plan(observed, &wanted).unwrap().iter().map(word).filter(|step| step.starts_with("fire")).collect()
@@ -164,6 +164,33 @@ fn firecracker_is_installed_where_it_is_of_use() {
     };
     assert_eq!(steps(&stopped(VmmChoice::Auto), Goal::Dev, None, false), [""; 0]);
     assert_eq!(steps(&stopped(VmmChoice::Firecracker), Goal::Dev, None, false), ["firecracker!"]);
+}
+
+#[test]
+fn the_image_where_none_was_asked_for() {
+    let named = |name: &str, suite: &str| {
+        let ImageState::Usable(image) = ready().images.remove(0) else { panic!() };
+        ImageState::Usable(Image { name: name.into(), suite: suite.into(), ..image })
+    };
+    let (debian, trixie, ubuntu) =
+        (named("debian", "bookworm"), named("debian", "trixie"), named("ubuntu", ""));
+    let name = "web".parse().unwrap();
+    let default = MachineDefaults::default();
+    for (images, lacking, expected) in [
+        (vec![], false, "build the image ubuntu"),
+        (vec![], true, "build the image debian:bookworm"),
+        // Others are there because they were asked for by name.
+        (vec![trixie.clone()], false, "build the image ubuntu"),
+        (vec![debian.clone()], false, ""),
+        (vec![ubuntu.clone()], false, ""),
+        (vec![debian, trixie, ubuntu], false, ""),
+    ] {
+        let observed = Observed { images, ..ready() };
+        let lacking = Lacking { ubuntu: lacking, ..Lacking::default() };
+        let wanted = Wanted { lacking, ..Wanted::new(Goal::Setup, &name, Changes::default(), &default) };
+        let steps = plan(&observed, &wanted).unwrap();
+        assert_eq!(steps.iter().map(Step::describe).collect::<String>(), expected, "{:?}", observed.images);
+    }
 }
 
 #[test]

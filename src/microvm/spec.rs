@@ -190,11 +190,13 @@ impl fmt::Display for VmmChoice {
     }
 }
 
-/// What an image is asked for by: `debian`, `debian:trixie`.
+/// What an image is asked for by: `debian`, `debian:trixie`, `ubuntu`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ImageName {
     Debian(Suite),
+    /// Of Firecracker's CI.
+    Ubuntu,
 }
 
 impl Default for ImageName {
@@ -210,9 +212,9 @@ impl FromStr for ImageName {
         match text.split_once(':').unwrap_or((text, "bookworm")) {
             ("debian", "bookworm") => Ok(Self::Debian(Suite::Bookworm)),
             ("debian", "trixie") => Ok(Self::Debian(Suite::Trixie)),
-            _ => {
-                Err("the images are `debian` (the same as `debian:bookworm`) and `debian:trixie`".to_owned())
-            }
+            ("ubuntu", _) if text == "ubuntu" => Ok(Self::Ubuntu),
+            _ => Err("the images are `ubuntu`, `debian` (the same as `debian:bookworm`) and `debian:trixie`"
+                .to_owned()),
         }
     }
 }
@@ -233,8 +235,10 @@ impl From<ImageName> for String {
 
 impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Debian(suite) = self;
-        f.pad(&format!("debian:{suite}"))
+        match self {
+            Self::Debian(suite) => f.pad(&format!("debian:{suite}")),
+            Self::Ubuntu => f.pad("ubuntu"),
+        }
     }
 }
 

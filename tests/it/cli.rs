@@ -42,7 +42,7 @@ fn bad_input_is_answered_with_the_valid_form() {
         &["start", "web", "--memory", "512"],
         &["start", "web", "--disk", "10X"],
         &["start", "web", "--vmm", "xen"],
-        &["start", "web", "--image", "ubuntu"],
+        &["start", "web", "--image", "gentoo"],
         &["dev", "../etc"],
         &["destroy"],
         &["destroy", "web", "--all"],

@@ -129,6 +129,28 @@ impl TestHost {
         host
     }
 
+    /// Debian's package of a static busybox, whose busybox makes an archive of any input.
+    pub(crate) fn fake_busybox_package(self) -> Self {
+        for (name, text) in [
+            ("apt-get", "#!/bin/bash\n: >busybox-static_1_amd64.deb\n"),
+            (
+                "dpkg-deb",
+                "#!/bin/bash\ncd \"$HOME\" && mkdir -p deb/bin && printf '#!/bin/bash\\nsort\\n' >deb/bin/busybox && tar -c -C deb ./bin/busybox\n",
+            ),
+        ] {
+            let file = self.path("bin").join(name);
+            fs_err::write(&file, text).unwrap();
+            fs_err::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        for real in ["find", "chmod"] {
+            let link = self.path("bin").join(real);
+            if !link.exists() {
+                symlink(which(real).unwrap(), link).unwrap();
+            }
+        }
+        self
+    }
+
     /// What the fakes were called with.
     pub(crate) fn log(&self) -> String {
         fs_err::read_to_string(self.path("home/log")).unwrap_or_default()

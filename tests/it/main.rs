@@ -14,3 +14,4 @@ mod firecracker_release;
 mod lima;
 mod scripts;
 mod setup;
+mod ubuntu;

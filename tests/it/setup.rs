@@ -66,8 +66,8 @@ fn a_dry_run_shows_the_plan_and_does_nothing() {
     assert_eq!(shown.code, 0, "{shown}");
     let lines: Vec<_> = shown.stdout.lines().collect();
     assert!(lines[0].starts_with("as root: install "), "{shown}");
-    assert_eq!(lines[1], "build the image debian:bookworm");
-    assert_eq!(lines[2], "create the machine web: debian:bookworm, cpus 1, memory 1 GiB, disk 10 GiB");
+    assert_eq!(lines[1], "build the image ubuntu");
+    assert_eq!(lines[2], "create the machine web: ubuntu, cpus 1, memory 1 GiB, disk 10 GiB");
     assert_eq!(host.log(), "");
     assert!(!host.path("home/mvm").exists());
 }

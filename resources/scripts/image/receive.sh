@@ -1,0 +1,11 @@
+# image/receive: takes one file of the image `ubuntu`. Safe to repeat: it appears by one rename, whole and right.
+# In: FILE (kernel|base), SHA256, stdin the file.
+: "${FILE:?}" "${SHA256:?}"
+work=$MVM_HOME/images/.ubuntu.partial
+lock .images
+mkdir -p "$work"
+new=$work/$FILE.new
+cat >"$new" || die no-space "cannot write $new"
+read -r digest _ < <(sha256sum "$new")
+[[ $digest == "$SHA256" ]] || die cut "the file did not arrive whole: its SHA-256 is $digest instead of $SHA256"
+mv -T "$new" "$work/$FILE"
