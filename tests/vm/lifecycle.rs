@@ -11,7 +11,7 @@ fn a_disk_survives(who: Who) {
     assert!(seen.stderr.contains("is stopped"), "{seen}");
     assert_eq!(host.status("keeps")["state"], "stopped");
     let seen = host.mvm(&["ssh", "keeps"]);
-    assert!(seen.code == 1 && seen.stderr.contains("mvm start keeps"), "{seen}");
+    assert!(seen.code == 4 && seen.stderr.contains("mvm start keeps"), "{seen}");
     host.ok(&["start", "keeps", "-d"]);
     assert_eq!(host.inside("keeps", "cat /root/file"), "precious\n");
     // By force: what was synced is there all the same.
