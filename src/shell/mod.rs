@@ -2,18 +2,18 @@
 
 mod answer;
 mod attached;
+mod pipes;
 mod script;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use answer::{Answer, AnswerError};
 pub use attached::{Attached, hand_on};
+use pipes::Served;
 pub use script::{Script, ScriptError};
 
 /// A command line and what it reads: plain data, the same wherever it runs.
@@ -138,79 +138,34 @@ pub fn run_within(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let pid = rustix::process::Pid::from_child(&child);
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let payload: &[u8] = match &call.stdin {
+        Some(Payload::Bytes(bytes)) => bytes,
+        _ => &[],
+    };
     let mut log = Vec::new();
-    let (news, told) = mpsc::channel();
-    let (stdout, in_time) = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            if let (Some(mut pipe), Some(Payload::Bytes(payload))) = (stdin, &call.stdin) {
-                // A script that fails early does not read its input; its own error says more.
-                if let Err(error) = pipe.write_all(payload) {
-                    tracing::debug!(%error, "the payload was not read to its end");
-                }
+    let served = pipes::serve(&mut child, payload, patience, &mut |line| {
+        let event = Event::parse(line);
+        tracing::debug!(?event);
+        if let Event::Log(text) = event {
+            if log.len() == LOG_LINES {
+                log.remove(0);
             }
-        });
-        let reader = scope.spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut pipe) = stdout {
-                let mut first = [0];
-                if pipe.read(&mut first)? > 0 {
-                    bytes.push(first[0]);
-                    news.send(()).unwrap_or_default();
-                    pipe.read_to_end(&mut bytes)?;
-                }
-            }
-            // The sender goes, which says that it has ended.
-            std::io::Result::Ok(bytes)
-        });
-        let watch = scope.spawn(move || wait_or_kill(&told, patience, pid));
-        if let Some(pipe) = stderr {
-            each_line(pipe, |line| {
-                let event = Event::parse(line);
-                tracing::debug!(?event);
-                if let Event::Log(text) = event {
-                    if log.len() == LOG_LINES {
-                        log.remove(0);
-                    }
-                    log.push(text.to_owned());
-                }
-                on_event(event);
-            })?;
+            log.push(text.to_owned());
         }
-        let bytes = reader
-            .join()
-            .unwrap_or_else(|_| Err(std::io::Error::other("the reader of standard output panicked")));
-        Ok::<_, std::io::Error>((bytes?, watch.join().unwrap_or(true)))
-    })?;
+        on_event(event);
+    });
+    if !matches!(served, Ok(Served { in_time: true, .. })) {
+        tracing::debug!(pid = child.id(), "ended");
+        // Not waited for beyond this: what it has started (the connection that ssh keeps) may hold its pipes for ever.
+        child.kill()?;
+    }
     let status = child.wait()?;
-    if !in_time {
+    let served = served?;
+    if !served.in_time {
         let said: String = log.last().map(|line| format!(": {line}")).unwrap_or_default();
         return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer in time{said}")));
     }
-    Ok(Output { status, stdout, log })
-}
-
-/// Waits for the end of a command's output; false when patience ended first, and so the command.
-fn wait_or_kill(told: &mpsc::Receiver<()>, patience: Patience, pid: rustix::process::Pid) -> bool {
-    let since = Instant::now();
-    let mut next = patience.first_output.or(patience.whole);
-    loop {
-        let news = match next {
-            None => told.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-            Some(limit) => told.recv_timeout(limit.saturating_sub(since.elapsed())),
-        };
-        match news {
-            Ok(()) => next = patience.whole,
-            Err(mpsc::RecvTimeoutError::Disconnected) => return true,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                tracing::debug!(?pid, "patience is over");
-                // It may just have ended by itself.
-                rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
-                return false;
-            }
-        }
-    }
+    Ok(Output { status, stdout: served.stdout, log })
 }
 
 /// Runs `call` on this terminal, with its input and output as they are.
@@ -234,16 +189,6 @@ pub fn exit_code(status: ExitStatus) -> i32 {
 pub fn quote(word: &[u8]) -> Vec<u8> {
     // The quoter refuses a NUL alone, which no argument holds.
     shlex::bytes::try_quote(word).map_or_else(|_| word.to_vec(), std::borrow::Cow::into_owned)
-}
-
-fn each_line(pipe: impl Read, mut each: impl FnMut(&str)) -> std::io::Result<()> {
-    let mut reader = BufReader::new(pipe);
-    let mut bytes = Vec::new();
-    while reader.read_until(b'\n', &mut bytes)? > 0 {
-        each(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']));
-        bytes.clear();
-    }
-    Ok(())
 }
 
 /// An argument list for the log: scripts are long, so each word is cut.
@@ -296,6 +241,18 @@ mod tests {
         let patience = Patience { first_output: Some(Duration::from_mins(1)), whole: None };
         let output = run_within(&Call::new(["sh", "-c", "echo a; sleep 0.1; echo b"]), patience, &mut |_| {});
         assert_eq!(output.unwrap().stdout, b"a\nb\n");
+    }
+
+    #[test]
+    fn what_a_command_leaves_behind_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!("sleep 600 & echo $! > {}/pid; echo begun; wait", dir.path().display());
+        let patience = Patience { first_output: None, whole: Some(Duration::from_millis(500)) };
+        let ended = run_within(&Call::new(["sh", "-c", &script]), patience, &mut |_| {});
+        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        // It lives, and holds the command's pipes.
+        let pid = fs_err::read_to_string(dir.path().join("pid")).unwrap();
+        assert!(run(&Call::new(["kill", pid.trim()]), &mut |_| {}).unwrap().status.success());
     }
 
     #[test]
