@@ -85,6 +85,8 @@ answer HOME "$MVM_HOME"
 answer NOW "$EPOCHSECONDS"
 if [[ -e /etc/mvm-provisioned ]]; then
   slurp /etc/mvm-provisioned
+  # What cannot be read as a number is older than all.
+  [[ $SLURPED =~ ^[0-9]+$ ]] || SLURPED=0
   answer PROVISIONED "$SLURPED"
   [[ ! -e /run/mvm-restart ]] || answer RESTART yes
 fi

@@ -160,7 +160,7 @@ mod tests {
         let digest = crate::digest::Sha256::of(script).to_string();
         assert_eq!(
             (PROVISION, &digest[..12]),
-            (1, "0d50e97b1471"),
+            (2, "7fd4b7db94fb"),
             "raise PROVISION and write down the new digest"
         );
     }

@@ -3,6 +3,8 @@
 # In: LIMA_USER, PROVISION (a number, raised with each change), "$@" an administrator's command lines. Out: RESTART yes|no.
 : "${LIMA_USER:?}" "${PROVISION:?}"
 mark=/etc/mvm-provisioned
+# Lima's own is 077, and everyone reads the mark.
+umask 022
 if [[ -e $mark ]] && (($(<"$mark") >= PROVISION)); then
   answer RESTART no
   exit 0
