@@ -21,6 +21,8 @@ if [[ ! -e $machine/vm.json ]]; then
   wait "$host_key"
   read -r kind key _ <"$new/keys/host_ed25519.pub"
   printf 'mvm-%s %s %s\n' "$NAME" "$kind" "$key" >"$new/keys/known_hosts"
+  # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody.
+  sync "$new/vm.json" "$new"/keys/*
   # Left from a destroy or a create that was cut off: without a vm.json it holds nothing of the user's.
   rm -rf "$machine"
   mv -T "$new" "$machine"
