@@ -89,6 +89,8 @@ pub fn vm(settings: &Settings, ui: &mut Ui) -> Result<ExitCode> {
     for stranger in lima::verify_pids(&instance.dir)? {
         ui.say(format!("Not Lima's process, so not to be ended: {stranger}."));
     }
+    // Lima refuses to delete what has no file.
+    side::restore(settings, &observed)?;
     ui.step(&format!("Removing the Lima VM `{}`", lima::NAME));
     limactl
         .delete(&mut |event| ui.event(event))

@@ -151,6 +151,12 @@ fn act(settings: &Settings, ui: &mut Ui, observed: &Observed, limactl: &Limactl,
             start(ui, &observed.host, limactl)
         }
         Step::Repair { why } => repair(ui, observed, limactl, why),
+        Step::Restore => {
+            ui.say(format!(
+                "The Lima VM `{NAME}` has lost its file: it is written again, and its disk is as it was."
+            ));
+            restore(settings, observed)
+        }
     }
 }
 
@@ -189,17 +195,35 @@ fn create(settings: &Settings, ui: &mut Ui, observed: &Observed, limactl: &Limac
     if let Nested::No(why) = &host.nested {
         ui.say(why);
     }
-    let wanted = &settings.lima;
-    let sizes = Sizes::of(host, wanted.cpus, wanted.memory, wanted.disk);
-    let commands: Vec<String> =
-        doctor::provisioning(&host.arch).iter().flat_map(crate::bootstrap::Task::commands).collect();
-    let yaml = lima::render(host, &sizes, wanted.image.as_deref(), &commands)
-        .map_err(|error| Error::failure(format!("resources/lima.yaml.tera: {error}")))?;
+    let (sizes, yaml) = file(settings, host)?;
     ui.step(&format!(
         "Creating the Lima VM `{NAME}` ({} CPUs, {} of memory, a disk of up to {})",
         sizes.cpus, sizes.memory, sizes.disk
     ));
     limactl.create(&yaml, &mut |event| ui.event(event)).map_err(explain)
+}
+
+/// Lima's file, of the settings.
+fn file(settings: &Settings, host: &Host) -> Result<(Sizes, String)> {
+    let wanted = &settings.lima;
+    let sizes = Sizes::of(host, wanted.cpus, wanted.memory, wanted.disk);
+    let yaml = lima::render(host, &sizes, wanted.image.as_deref(), &provisioning(&host.arch))
+        .map_err(|error| Error::failure(format!("resources/lima.yaml.tera: {error}")))?;
+    Ok((sizes, yaml))
+}
+
+/// The commands that install what the Linux side needs, for the VM's own script.
+fn provisioning(arch: &str) -> Vec<String> {
+    doctor::provisioning(arch).iter().flat_map(crate::bootstrap::Task::commands).collect()
+}
+
+/// Writes the file of an instance that has lost it, if it has.
+pub(super) fn restore(settings: &Settings, observed: &Observed) -> Result<()> {
+    let Some(instance) = observed.instance.as_ref().filter(|instance| instance.has_lost_its_file()) else {
+        return Ok(());
+    };
+    let (_, yaml) = file(settings, &observed.host)?;
+    Ok(fs_err::write(instance.file(), yaml)?)
 }
 
 fn start(ui: &mut Ui, host: &Host, limactl: &Limactl) -> Result<()> {
@@ -299,10 +323,8 @@ pub(super) fn maintain(
     let limactl = vm.limactl.clone();
     let host = &observed.host;
     if set_up && host.provisioned.is_none_or(|generation| generation < PROVISION) {
-        let commands: Vec<String> =
-            doctor::provisioning(&host.arch).iter().flat_map(crate::bootstrap::Task::commands).collect();
         context.ui.say("The Lima VM was provisioned by an older mvm, or not to its end: it is done again.");
-        context.run(&lima::provision(&host.user, &commands))?;
+        context.run(&lima::provision(&host.user, &provisioning(&host.arch)))?;
         return Ok(true);
     }
     if set_up && host.wants_restart {

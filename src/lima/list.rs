@@ -81,6 +81,16 @@ impl Instance {
         used("disk") + used("diffdisk") + used("basedisk")
     }
 
+    /// Whether its folder is there without Lima's file: no limactl can start, stop or delete it then.
+    pub fn has_lost_its_file(&self) -> bool {
+        self.dir.is_dir() && !self.file().exists()
+    }
+
+    /// Lima's file of it.
+    pub fn file(&self) -> PathBuf {
+        self.dir.join("lima.yaml")
+    }
+
     /// Whether its disk was never made: the download did not come to its end.
     pub fn is_half_created(&self) -> bool {
         !["disk", "diffdisk"].iter().any(|name| self.dir.join(name).exists())

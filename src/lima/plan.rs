@@ -38,8 +38,14 @@ pub struct Observed {
 pub enum Step {
     Install(How),
     Create,
-    Start { why: String },
-    Repair { why: String },
+    Start {
+        why: String,
+    },
+    Repair {
+        why: String,
+    },
+    /// Its file is written again; its disk stays as it is.
+    Restore,
 }
 
 impl Step {
@@ -50,6 +56,7 @@ impl Step {
             Self::Create => format!("create the Lima VM `{NAME}`"),
             Self::Start { why } => format!("start the Lima VM `{NAME}`: {why}"),
             Self::Repair { why } => format!("repair the Lima VM `{NAME}`: {why}"),
+            Self::Restore => format!("write the file of the Lima VM `{NAME}` again, which is gone"),
         }
     }
 }
@@ -96,6 +103,14 @@ pub fn plan(observed: &Observed, goal: Goal) -> Result<Vec<Step>> {
     };
     match &instance.status {
         Status::Running => Ok(Vec::new()),
+        _ if instance.has_lost_its_file() => match goal {
+            Goal::Enter => Err(Error::failure(format!(
+                "the Lima VM `{NAME}` has lost its file {}",
+                instance.file().display()
+            ))
+            .hint("`mvm dev` writes it again and starts the VM")),
+            _ => Ok(vec![Step::Restore, Step::Start { why: "its file is back".to_owned() }]),
+        },
         Status::Stopped if instance.is_half_created() => match goal {
             Goal::Setup | Goal::Everything => {
                 Ok(vec![Step::Start { why: "its creation was cut off and goes on".to_owned() }])
@@ -104,7 +119,7 @@ pub fn plan(observed: &Observed, goal: Goal) -> Result<Vec<Step>> {
                 .hint("`mvm setup` goes on with it")),
         },
         Status::Stopped => match goal {
-            Goal::Enter => Err(Error::failure(format!("the Lima VM `{NAME}` is stopped"))
+            Goal::Enter => Err(Error::not_running(format!("the Lima VM `{NAME}` is stopped"))
                 .hint("`mvm dev` or `mvm start` starts it, and a machine in it")),
             _ => Ok(vec![Step::Start { why: "it is stopped".to_owned() }]),
         },

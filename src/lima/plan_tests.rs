@@ -38,6 +38,7 @@ fn table(observed: &Observed) -> [String; 4] {
                     Step::Create => "create",
                     Step::Start { .. } => "start",
                     Step::Repair { .. } => "repair",
+                    Step::Restore => "restore",
                 })
                 .collect();
             words.join(" ")
@@ -95,11 +96,24 @@ fn every_status_of_lima_has_its_plan() {
 #[test]
 fn a_stopped_vm_is_started_but_not_for_a_look_inside() {
     let dir = tempfile::tempdir().unwrap();
-    fs_err::write(dir.path().join("disk"), "").unwrap();
+    for name in ["disk", "lima.yaml"] {
+        fs_err::write(dir.path().join(name), "").unwrap();
+    }
     let stopped = Instance { dir: dir.path().into(), ..instance(Status::Stopped) };
     let [enter, start, setup, everything] = table(&observed(usable(), Some(stopped)));
     assert!(enter.contains("mvm start"), "{enter}");
     assert_eq!([start, setup, everything], ["start"; 3]);
+}
+
+#[test]
+fn a_vm_without_its_file_gets_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for status in [Status::Broken, Status::Unknown(String::new())] {
+        let lost = Instance { dir: dir.path().into(), ..instance(status) };
+        let [enter, start, setup, everything] = table(&observed(usable(), Some(lost)));
+        assert!(enter.contains("mvm dev"), "{enter}");
+        assert_eq!([start, setup, everything], ["restore start"; 3]);
+    }
 }
 
 #[test]

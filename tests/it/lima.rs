@@ -46,12 +46,13 @@ fn changes(host: &TestHost) -> Vec<String> {
 fn vm(host: &TestHost, status: &str) {
     host.write("home/lima/mvm/status", status);
     host.write("home/lima/mvm/disk", "");
+    host.write("home/lima/mvm/lima.yaml", "");
     host.write("home/lima/mvm/ssh.config", "");
     host.write("home/lima/mvm/ha.stdout.log", "{\"status\":{\"running\":true}}\n");
     for dir in ["home/lima", "home/lima/mvm"] {
         host.open(dir);
     }
-    for file in ["status", "disk", "ssh.config", "ha.stdout.log"] {
+    for file in ["status", "disk", "lima.yaml", "ssh.config", "ha.stdout.log"] {
         host.open(&format!("home/lima/mvm/{file}"));
     }
 }
@@ -190,6 +191,21 @@ fn dev_goes_on_from_every_state_of_the_vm() {
         let shown = lima(&host, &["dev"]);
         assert_eq!(changes(&host), expected, "{status}: {shown}");
         assert!(host.log().contains("lima/provision"), "{status}: {shown}\n{}", host.log());
+    }
+}
+
+/// Lima itself neither starts, stops nor deletes such a VM.
+#[test]
+fn a_vm_without_its_file_is_mended_or_destroyed() {
+    for (words, expected) in [(&["dev"][..], &["start"][..]), (&["destroy", "--all", "--yes"], &["delete"])] {
+        let host = with_lima();
+        host.write("home/no-provisioning", "");
+        vm(&host, "Stopped");
+        fs_err::remove_file(host.path("home/lima/mvm/lima.yaml")).unwrap();
+        let status = lima(&host, &["ssh"]);
+        assert!(status.stderr.contains("has lost its file"), "{status}");
+        let shown = lima(&host, words);
+        assert_eq!(changes(&host), expected, "{shown}");
     }
 }
 
