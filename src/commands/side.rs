@@ -347,13 +347,13 @@ pub(super) fn maintain(
 
 /// A machine's clock stood still with the VM's.
 fn set_clocks_of_machines(context: &mut Context<'_>, observed: &microvm::Observed) {
-    let patience = Patience { first_output: None, whole: Some(Duration::from_secs(20)) };
+    let patience = Patience::whole(Duration::from_secs(20));
     for machine in &observed.machines {
         let State::Running(running) = &machine.state else { continue };
         let words = ["date", "-s", &format!("@{}", super::reach::now())].map(Into::into);
         let call = enter(&observed.host.home, &machine.name, running.pid, &words, &Terminal::default());
         context.round_trips += 1;
-        let done = shell::run_within(&context.linux.wrap(call), patience, &mut |_| {});
+        let done = shell::run_within(&context.linux.wrap(call), &patience, &mut |_| {});
         if !done.is_ok_and(|output| output.status.success()) {
             context.ui.warn(format!("the clock of `{}` could not be set", machine.name));
         }

@@ -150,8 +150,8 @@ fn linux_nested(machine: &str, kvm: bool, parameters: &[String]) -> Nested {
 
 /// What a program says on stdout, whatever its exit code; it is given five seconds.
 fn text(words: &[&str]) -> Option<String> {
-    let patience = Patience { first_output: None, whole: Some(Duration::from_secs(5)) };
-    let output = shell::run_within(&Call::new(words.iter().copied()), patience, &mut |_| {}).ok()?;
+    let patience = Patience::whole(Duration::from_secs(5));
+    let output = shell::run_within(&Call::new(words.iter().copied()), &patience, &mut |_| {}).ok()?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

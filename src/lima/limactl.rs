@@ -94,7 +94,7 @@ impl Limactl {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Output, LimaError> {
         let what = words[0].to_owned();
-        let patience = Patience { first_output: None, whole: Some(limit) };
+        let patience = Patience::whole(limit);
         let mut log = Vec::new();
         let mut each = |event: Event<'_>| {
             if let Event::Log(line) = event {
@@ -103,7 +103,7 @@ impl Limactl {
                 log.push(text);
             }
         };
-        match shell::run_within(&self.call(words, stdin), patience, &mut each) {
+        match shell::run_within(&self.call(words, stdin), &patience, &mut each) {
             Ok(output) if output.status.success() => Ok(output),
             Ok(_) => Err(LimaError::Failed { what, log }),
             Err(source) if source.kind() == std::io::ErrorKind::TimedOut => {

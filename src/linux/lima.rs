@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::Linux;
 use crate::lima::NAME;
-use crate::shell::{self, Call, Patience};
+use crate::shell::{self, Call, Patience, Probe};
 
 /// How commands get into the VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -98,7 +98,11 @@ impl Linux for Lima {
     }
 
     fn patience(&self) -> Patience {
-        Patience { first_output: Some(Duration::from_secs(10)), whole: None }
+        let limit = Duration::from_secs(10);
+        // The VM may freeze while a script runs (the host sleeps, say), and no connection tells.
+        let probe =
+            Probe { after: Duration::from_secs(15), call: Call::new(self.ssh(&[ALIAS, "true"])), limit };
+        Patience { first_output: Some(limit), whole: None, probe: Some(probe) }
     }
 
     fn is_cut_off(&self, code: i32) -> bool {
@@ -107,9 +111,9 @@ impl Linux for Lima {
 
     fn reconnect(&self) -> bool {
         let exit = Call::new(self.ssh(&["-O", "exit", ALIAS]));
-        let patience = Patience { first_output: None, whole: Some(Duration::from_secs(5)) };
+        let patience = Patience::whole(Duration::from_secs(5));
         // A master that does not even hear that is left to its socket, which the next one replaces.
-        match shell::run_within(&exit, patience, &mut |_| {}) {
+        match shell::run_within(&exit, &patience, &mut |_| {}) {
             Ok(output) => tracing::debug!(status = %output.status, "the old connection was told to go"),
             Err(error) => tracing::debug!(%error, "the old connection does not hear"),
         }

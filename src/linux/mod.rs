@@ -25,7 +25,7 @@ pub trait Linux {
     /// Turns a command for the Linux side into one for this host.
     fn wrap(&self, call: Call) -> Call;
 
-    /// How long it may take until a script says its first word.
+    /// How long it may take until a script says its first word, and what tells that it is still there later.
     fn patience(&self) -> Patience {
         Patience::default()
     }

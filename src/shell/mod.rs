@@ -113,22 +113,46 @@ pub struct Output {
 const LOG_LINES: usize = 30;
 
 /// How long a command may take; a command that takes longer is ended, and the error's kind is `TimedOut`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Patience {
     /// Until its first byte on standard output.
     pub first_output: Option<Duration>,
     pub whole: Option<Duration>,
+    pub probe: Option<Probe>,
+}
+
+impl Patience {
+    /// For a command that has to end within `limit`.
+    pub fn whole(limit: Duration) -> Self {
+        Self { whole: Some(limit), ..Self::default() }
+    }
+}
+
+/// Another command, to tell a long silence from a connection that is dead: asked each time the first has been silent for
+/// `after`. Where it does not end within `limit`, the first is ended too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    pub after: Duration,
+    pub call: Call,
+    pub limit: Duration,
+}
+
+impl Probe {
+    fn is_answered(&self) -> bool {
+        let answer = run_within(&self.call, &Patience::whole(self.limit), &mut |_| {});
+        !answer.is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    }
 }
 
 /// Runs `call` to its end. Its standard error is read line by line and handed to `on_event`.
 pub fn run(call: &Call, on_event: &mut dyn FnMut(Event<'_>)) -> std::io::Result<Output> {
-    run_within(call, Patience::default(), on_event)
+    run_within(call, &Patience::default(), on_event)
 }
 
 /// As [`run`], with an end to one's patience.
 pub fn run_within(
     call: &Call,
-    patience: Patience,
+    patience: &Patience,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> std::io::Result<Output> {
     tracing::debug!(argv = ?Shortened(&call.argv), "run");
@@ -231,15 +255,16 @@ mod tests {
 
     #[test]
     fn a_command_that_says_nothing_is_ended() {
-        let patience = Patience { first_output: Some(Duration::from_millis(50)), whole: None };
-        let silent = run_within(&Call::new(["sleep", "60"]), patience, &mut |_| {});
+        let patience = Patience { first_output: Some(Duration::from_millis(50)), ..Patience::default() };
+        let silent = run_within(&Call::new(["sleep", "60"]), &patience, &mut |_| {});
         assert_eq!(silent.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
-        let patience = Patience { first_output: None, whole: Some(Duration::from_millis(50)) };
+        let patience = Patience::whole(Duration::from_millis(50));
         let endless =
-            run_within(&Call::new(["sh", "-c", "echo begun; exec sleep 60"]), patience, &mut |_| {});
+            run_within(&Call::new(["sh", "-c", "echo begun; exec sleep 60"]), &patience, &mut |_| {});
         assert_eq!(endless.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
-        let patience = Patience { first_output: Some(Duration::from_mins(1)), whole: None };
-        let output = run_within(&Call::new(["sh", "-c", "echo a; sleep 0.1; echo b"]), patience, &mut |_| {});
+        let patience = Patience { first_output: Some(Duration::from_mins(1)), ..Patience::default() };
+        let output =
+            run_within(&Call::new(["sh", "-c", "echo a; sleep 0.1; echo b"]), &patience, &mut |_| {});
         assert_eq!(output.unwrap().stdout, b"a\nb\n");
     }
 
@@ -247,12 +272,26 @@ mod tests {
     fn what_a_command_leaves_behind_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let script = format!("sleep 600 & echo $! > {}/pid; echo begun; wait", dir.path().display());
-        let patience = Patience { first_output: None, whole: Some(Duration::from_millis(500)) };
-        let ended = run_within(&Call::new(["sh", "-c", &script]), patience, &mut |_| {});
+        let patience = Patience::whole(Duration::from_millis(500));
+        let ended = run_within(&Call::new(["sh", "-c", &script]), &patience, &mut |_| {});
         assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
         // It lives, and holds the command's pipes.
         let pid = fs_err::read_to_string(dir.path().join("pid")).unwrap();
         assert!(run(&Call::new(["kill", pid.trim()]), &mut |_| {}).unwrap().status.success());
+    }
+
+    #[test]
+    fn silence_is_borne_as_long_as_a_probe_is_answered() {
+        let after = Duration::from_millis(20);
+        let probed = |call: Call, command: &str| {
+            let probe = Some(Probe { after, call, limit: Duration::from_millis(200) });
+            let patience = Patience { probe, ..Patience::default() };
+            run_within(&Call::new(["sh", "-c", command]), &patience, &mut |_| {})
+        };
+        let output = probed(Call::new(["true"]), "echo a; sleep 0.3; echo b").unwrap();
+        assert_eq!(output.stdout, b"a\nb\n");
+        let ended = probed(Call::new(["sleep", "60"]), "echo a; exec sleep 60");
+        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
     }
 
     #[test]

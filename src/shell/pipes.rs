@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Patience;
+use super::{Patience, Probe};
 
 /// What a command wrote on standard output, and whether it did so in time.
 pub(super) struct Served {
@@ -19,10 +19,11 @@ pub(super) struct Served {
 pub(super) fn serve(
     child: &mut Child,
     payload: &[u8],
-    patience: Patience,
+    patience: &Patience,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Served> {
     let since = Instant::now();
+    let mut heard = since;
     let (mut stdin, mut stdout, mut stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     if let Some(pipe) = &stdin {
         rustix::io::ioctl_fionbio(pipe, true)?;
@@ -33,14 +34,22 @@ pub(super) fn serve(
     while stdout.is_some() || stderr.is_some() {
         let limit = patience.first_output.filter(|_| read.is_empty()).or(patience.whole);
         let left = limit.map(|limit| limit.saturating_sub(since.elapsed()));
+        let silence = patience.probe.as_ref().map(|probe| probe.after.saturating_sub(heard.elapsed()));
+        let until = [left, silence].into_iter().flatten().min();
         let fds = [
             stdin.as_ref().map(AsFd::as_fd),
             stdout.as_ref().map(AsFd::as_fd),
             stderr.as_ref().map(AsFd::as_fd),
         ];
-        let Some([to_stdin, from_stdout, from_stderr]) = ready(fds, left)? else {
+        let Some([to_stdin, from_stdout, from_stderr]) = ready(fds, until)? else {
+            let in_time = limit.is_none_or(|limit| since.elapsed() < limit);
+            if in_time && patience.probe.as_ref().is_some_and(Probe::is_answered) {
+                heard = Instant::now();
+                continue;
+            }
             return Ok(Served { stdout: read, in_time: false });
         };
+        heard = Instant::now();
         if to_stdin && !write_some(stdin.as_mut(), &mut payload) {
             stdin = None;
         }

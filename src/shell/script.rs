@@ -120,7 +120,7 @@ impl<T> Script<T> {
         tracing::debug!(script = self.name, inputs = ?self.inputs.keys(), "script");
         let call = linux.wrap(self.call(linux.is_root()));
         let program = call.argv[0].to_string_lossy().into_owned();
-        match super::run_within(&call, linux.patience(), on_event) {
+        match super::run_within(&call, &linux.patience(), on_event) {
             Ok(Output { status, stdout, log })
                 if stdout.is_empty() && status.code().is_some_and(|code| linux.is_cut_off(code)) =>
             {
