@@ -1,6 +1,7 @@
-//! What both test suites need of the machine they run on.
+//! What the test suites need of the machine they run on.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr, dead_code, reason = "tests")]
 
+pub(crate) mod process;
 pub(crate) mod server;
 
 use std::io::Write;

@@ -1,0 +1,106 @@
+//! From no VM to a machine in it, and every way in and out.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::common::process::Seen;
+use crate::common::skipped;
+use crate::host::{instance, lima};
+
+/// A machine in the status.
+fn named(status: &Value, name: &str) -> Value {
+    let machines = status["machines"].as_array().unwrap();
+    machines.iter().find(|machine| machine["name"] == name).unwrap().clone()
+}
+
+#[test]
+fn a_machine_in_the_lima_vm() {
+    let Some(lima) = lima() else { return };
+    lima.ok(&["setup", "--yes"]);
+    let seen = lima.ok(&["dev", "box", "--", "uname -n; cat /proc/sys/kernel/ostype"]);
+    assert_eq!(seen.stdout, "box\nLinux\n", "{seen}");
+    assert_eq!(lima.mvm(&["ssh", "box", "--", "exit 42"]).code, 42);
+
+    let status = lima.status();
+    assert_eq!(status["lima"]["status"], "running", "{status:#}");
+    assert_eq!(status["lima"]["cpus"], 1, "{status:#}");
+    let machine = &named(&status, "box");
+    assert_eq!((&machine["name"], &machine["state"]), (&"box".into(), &"running".into()), "{status:#}");
+    assert_eq!(machine["vmm"], "qemu");
+    // The VM's processor has SVM, so its KVM works.
+    assert_eq!(machine["kvm"], status["vmm"]["kvm"]);
+
+    lima.ok(&["ssh", "box", "--", "echo kept > /root/file; sync"]);
+    lima.ok(&["stop", "box"]);
+    let seen = lima.mvm(&["ssh", "box", "--", "true"]);
+    assert!(seen.code == 4 && seen.stderr.contains("mvm start box"), "{seen}");
+    lima.ok(&["start", "box", "-d"]);
+    assert_eq!(lima.ok(&["ssh", "box", "--", "cat /root/file"]).stdout, "kept\n");
+    lima.ok(&["destroy", "box", "--yes"]);
+}
+
+#[test]
+fn bytes_pass_both_ways_as_they_are() {
+    let Some(lima) = lima() else { return };
+    lima.ok(&["setup", "--yes"]);
+    let bytes: Vec<u8> = (0..=255_u8).cycle().take(300_000).collect();
+    let mut child = lima
+        .mvm_command(&["shell", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let sent = bytes.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&sent));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success());
+    assert!(output.stdout == bytes, "{} bytes came back of {}", output.stdout.len(), bytes.len());
+    let seen = lima.mvm(&["shell", "--", "echo", "two  words", "$HOME"]);
+    assert_eq!(seen.stdout, "two  words $HOME\n", "{seen}");
+    assert_eq!(lima.mvm(&["shell", "--", "exit 7"]).code, 7);
+}
+
+#[test]
+fn lima_itself_finds_the_file_valid() {
+    let Some(lima) = lima() else { return };
+    lima.ok(&["setup", "--yes"]);
+    let file = instance().join("lima.yaml");
+    let seen = lima.limactl(&["template", "validate", "--fill", file.to_str().unwrap()]);
+    assert_eq!(seen.code, 0, "{seen}");
+    // Fields that Lima doesn't know, and expressions that it cannot fill, only show so.
+    assert!(!seen.stderr.contains("Non-strict") && !seen.stdout.contains("<no value>"), "{seen}");
+    assert!(seen.stdout.contains("mode: system") && seen.stdout.contains("mvm-provisioned"), "{seen}");
+}
+
+/// The second time there is nothing to do, so nothing is changed.
+#[test]
+fn setup_of_a_vm_that_is_set_up_changes_nothing() {
+    let Some(lima) = lima() else { return };
+    lima.ok(&["setup", "--yes"]);
+    let agent = lima.pid("ha");
+    lima.ok(&["setup", "--yes"]);
+    assert_eq!(lima.pid("ha"), agent);
+}
+
+#[test]
+fn firecracker_in_the_lima_vm() {
+    let Some(lima) = lima() else { return };
+    let Some(program) = std::env::var_os("MVM_TEST_FIRECRACKER") else {
+        return skipped("Firecracker in the Lima VM: MVM_TEST_FIRECRACKER names none");
+    };
+    lima.ok(&["setup", "--yes"]);
+    let words = ["shell", "--", "sudo install -m 0755 /dev/stdin /usr/local/bin/firecracker"];
+    let mut install = lima.mvm_command(&words);
+    install.stdin(fs_err::File::open(program).unwrap().into_parts().0);
+    let seen = Seen::new(&words, install.output().unwrap());
+    assert_eq!(seen.code, 0, "{seen}");
+    let seen = lima.ok(&["dev", "fire", "--vmm", "firecracker", "--memory", "512M", "--", "uname -n"]);
+    assert_eq!(seen.stdout, "fire\n", "{seen}");
+    assert_eq!(named(&lima.status(), "fire")["vmm"], "firecracker");
+    lima.ok(&["destroy", "fire", "--yes"]);
+    lima.ok(&["shell", "--", "sudo rm /usr/local/bin/firecracker"]);
+}

@@ -1,0 +1,20 @@
+//! Nothing stays.
+
+use crate::host::{instance, lima};
+
+#[test]
+fn destroy_all_leaves_nothing() {
+    let Some(lima) = lima() else { return };
+    lima.ok(&["setup", "--yes"]);
+    let seen = lima.mvm(&["destroy", "--all"]);
+    assert_eq!(seen.code, 2, "without a terminal it needs --yes: {seen}");
+    let pids = ["ha", "qemu"].map(|of| lima.pid(of));
+    lima.ok(&["destroy", "--all", "--yes"]);
+    assert!(!instance().exists());
+    assert!(pids.iter().all(|pid| !crate::common::process::lives(*pid)));
+    assert_eq!(lima.limactl(&["list", "--quiet"]).stdout, "");
+    // And a second time.
+    lima.ok(&["destroy", "--all", "--yes"]);
+    let seen = lima.ok(&["status"]);
+    assert!(seen.stdout.contains("mvm dev"), "{seen}");
+}
