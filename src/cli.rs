@@ -2,7 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bootstrap, cp, destroy, dev, doctor, exec, setup, shell, ssh, start, status, stop};
+use crate::commands::{
+    bootstrap, cp, destroy, dev, doctor, exec, image, setup, shell, ssh, start, status, stop,
+};
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
 
@@ -70,6 +72,7 @@ pub enum Command {
     Cp(cp::Cp),
     Status(status::Status),
     Destroy(destroy::Destroy),
+    Image(image::Image),
     Setup(setup::Setup),
     Bootstrap(bootstrap::Bootstrap),
     Doctor(doctor::Doctor),

@@ -10,7 +10,7 @@
 //! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell.
 //! - [`lima`]: the Lima VM in which machines run where this host is no Linux.
 //! - [`download`], [`http`], [`digest`]: what comes from the network, verified.
-//! - [`transfer`]: files and trees as archives.
+//! - [`transfer`]: files and trees as archives. [`lock`]: several mvm on one host.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
 pub mod bootstrap;
@@ -25,6 +25,7 @@ pub mod http;
 pub mod image;
 pub mod lima;
 pub mod linux;
+pub mod lock;
 pub mod microvm;
 pub mod network;
 pub mod shell;

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use super::{Context, side};
 use crate::config::Settings;
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::microvm::{self, MachineName, Observed, Scope};
 use crate::ui::Ui;
 use crate::{config, lima, ui};
@@ -85,7 +86,7 @@ pub fn vm(settings: &Settings, ui: &mut Ui) -> Result<ExitCode> {
     if let Some(code) = refused(settings, ui, &question)? {
         return Ok(code);
     }
-    let _lock = lima::Lock::take(&config::state_dir(), || {})?;
+    let _lock = Lock::take(&config::state_dir(), lima::LOCK, || {})?;
     for stranger in lima::verify_pids(&instance.dir)? {
         ui.say(format!("Not Lima's process, so not to be ended: {stranger}."));
     }

@@ -6,6 +6,8 @@ pub mod destroy;
 pub mod dev;
 pub mod doctor;
 pub mod exec;
+pub mod image;
+mod images;
 mod reach;
 mod running;
 pub mod setup;
@@ -47,6 +49,13 @@ impl Context<'_> {
         self.round_trips += 1;
         let Self { linux, ui, .. } = self;
         script.run(&**linux, &mut |event| ui.event(event)).map_err(with_remedy)
+    }
+
+    /// Runs a script once, with what `feed` writes as its standard input.
+    pub fn feed<T>(&mut self, script: &Script<T>, feed: crate::shell::Feed<'_>) -> Result<T> {
+        self.round_trips += 1;
+        let Self { linux, ui, .. } = self;
+        script.run_fed(&**linux, feed, &mut |event| ui.event(event)).map_err(with_remedy)
     }
 
     /// Tells it to those who want to know.
@@ -94,6 +103,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Shell(args) => shell::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Destroy(args) => destroy::run(context, &args),
+        Command::Image(args) => image::run(context, &args),
         Command::Setup(args) => setup::run(context, &args),
         Command::Bootstrap(args) => bootstrap::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
@@ -110,6 +120,7 @@ fn lima_goal(command: &Command) -> Goal {
     match command {
         Command::Dev(_) | Command::Bootstrap(_) => Goal::Everything,
         Command::Setup(_) => Goal::Setup,
+        Command::Image(args) if args.makes_one() => Goal::Setup,
         Command::Start(_) => Goal::Start,
         _ => Goal::Enter,
     }

@@ -3,15 +3,15 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::sources::{self, Got};
-use super::{Context, side};
+use super::{Context, images, side};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
 use crate::microvm::{
-    self, Goal, ImageName, MachineName, Observed, Scope, Spec, Started, Step, Wanted, plan,
+    self, Goal, ImageName, ImageState, MachineName, Observed, Scope, Spec, Started, Step, Wanted, plan,
 };
 use crate::ui::Ui;
-use crate::vmm::Vmm;
+use crate::vmm::{Files, Vmm};
 
 /// More rounds than any state needs.
 const ROUNDS: usize = 8;
@@ -25,7 +25,7 @@ pub(super) struct Reached {
 /// Does what is needed for `wanted`. `None` where there is nothing to enter: after a setup, or a dry run.
 pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Reached>> {
     let mut recovered = false;
-    let mut wanted = *wanted;
+    let mut wanted = wanted.clone();
     for _ in 0..ROUNDS {
         let scope = Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start };
         let asked_at = now();
@@ -110,6 +110,11 @@ fn act(
                 wanted.lacking.ubuntu = true;
             }
         },
+        Step::BuildImage(ImageName::Oci(reference)) => {
+            images::pull(context, observed, &reference).map(drop)?;
+        }
+        // The plan makes none of these.
+        Step::BuildImage(ImageName::Own(_)) => {}
         Step::InstallFirecracker { release, asked } => {
             let choose = wanted.firecracker.is_some();
             match sources::install_firecracker(context, &observed.host.arch, &release, choose)? {
@@ -199,8 +204,12 @@ fn start(
             })?,
     };
     context.ui.say(&vmm.why);
-    let launch = vmm.launch(spec, &observed.host, &format!("../../images/{}", spec.image_id), now());
-    match context.run(&microvm::start(spec, vmm, &launch, &keys)?)? {
+    let Some(ImageState::Usable(image)) = observed.image_by_id(&spec.image_id) else {
+        return Err(Error::failure(format!("the image {} of `{name}` is gone", spec.image)));
+    };
+    let files = Files { folder: format!("../../images/{}", image.id), tools: image.tools.is_some() };
+    let launch = vmm.launch(spec, &observed.host, &files, now());
+    match context.run(&microvm::start(spec, image, vmm, &launch, &keys)?)? {
         Started::Ready { pid, .. } => Ok(pid),
         Started::Failed(trouble) => {
             show_console(context, &trouble.console);

@@ -11,7 +11,7 @@ use crate::vmm::Release;
 /// Each step checks before it acts, so it can be run at any time.
 #[derive(Debug, clap::Args)]
 pub struct Setup {
-    /// The image to prepare: `ubuntu`, `debian`, `debian:trixie`
+    /// The image to prepare: `ubuntu`, `debian`, `debian:trixie`, or one of a registry
     #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]
     pub image: Option<ImageName>,
     /// Install this release of Firecracker, such as v1.16.1, and use it from now on
@@ -24,7 +24,7 @@ pub struct Setup {
 pub fn run(context: &mut Context<'_>, args: &Setup) -> Result<ExitCode> {
     let name: MachineName = DEFAULT_MACHINE.parse().map_err(Error::failure)?;
     let defaults = context.settings.machine.clone();
-    let changes = Changes { image: args.image, ..Changes::default() };
+    let changes = Changes { image: args.image.clone(), ..Changes::default() };
     let wanted = Wanted::new(Goal::Setup, &name, changes, &defaults);
     reach(context, &Wanted { firecracker: args.firecracker.as_ref(), ..wanted })?;
     if !context.settings.dry_run {

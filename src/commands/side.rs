@@ -10,10 +10,11 @@ use crate::config::{self, Settings};
 use crate::doctor;
 use crate::error::{Error, Result};
 use crate::lima::{
-    self, Goal, Host, Installed, Instance, Limactl, Lock, NAME, Nested, Observed, PROVISION, Sizes, Status,
+    self, Goal, Host, Installed, Instance, LOCK, Limactl, NAME, Nested, Observed, PROVISION, Sizes, Status,
     Step, install, install::How,
 };
 use crate::linux::{Lima, Linux};
+use crate::lock::Lock;
 use crate::microvm::ssh::{Terminal, enter};
 use crate::microvm::{self, State};
 use crate::shell::{self, Patience, ScriptError};
@@ -133,7 +134,7 @@ pub(super) fn open(settings: &Settings, ui: &mut Ui, goal: Goal) -> Result<Opene
         // Whoever had the lock may have done it: then the next look shows.
         if lock.is_none() {
             let waiting = || ui.step("Waiting for another mvm that works on the Lima VM");
-            lock = Some(Lock::take(&config::state_dir(), waiting)?);
+            lock = Some(Lock::take(&config::state_dir(), LOCK, waiting)?);
             continue;
         }
         act(settings, ui, &observed, &limactl, step)?;
@@ -289,7 +290,7 @@ pub(super) fn recover(context: &mut Context<'_>) -> Result<()> {
         }
     } else {
         context.ui.warn(format!("the Lima VM `{NAME}` runs, but does not answer: it is started again"));
-        let _lock = Lock::take(&config::state_dir(), || {})?;
+        let _lock = Lock::take(&config::state_dir(), LOCK, || {})?;
         restart(context.ui, &limactl)?;
     }
     reopen(context)
@@ -329,7 +330,7 @@ pub(super) fn maintain(
     }
     if set_up && host.wants_restart {
         context.ui.say("The Lima VM's kernel got new options: it is started again, once.");
-        let _lock = Lock::take(&config::state_dir(), || {})?;
+        let _lock = Lock::take(&config::state_dir(), LOCK, || {})?;
         restart(context.ui, &limactl)?;
         reopen(context)?;
         return Ok(true);

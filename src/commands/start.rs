@@ -37,15 +37,15 @@ pub struct MachineArgs {
     /// What runs the machine
     #[arg(long, value_enum, env = "MVM_VMM")]
     vmm: Option<VmmChoice>,
-    /// The image of a new machine: `ubuntu`, `debian`, `debian:trixie`
+    /// The image of a new machine: `ubuntu`, `debian`, `debian:trixie`, one of a registry, or an imported one
     #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]
     image: Option<ImageName>,
 }
 
 impl MachineArgs {
     pub fn changes(&self) -> Changes {
-        let Self { cpus, memory, disk, vmm, image } = *self;
-        Changes { image, cpus, memory, disk, vmm }
+        let Self { cpus, memory, disk, vmm, ref image } = *self;
+        Changes { image: image.clone(), cpus, memory, disk, vmm }
     }
 }
 

@@ -99,8 +99,7 @@ fn as_text(side: &str, observed: &Observed) -> String {
     for image in &observed.images {
         lines.push(match image {
             ImageState::Usable(image) => {
-                let bytes = image.kernel.bytes + image.base.bytes + image.initrd.bytes;
-                format!("Image       {} ({}), {}", image.label(), image.id, ui::size(bytes))
+                format!("Image       {} ({}), {}", image.label(), image.id, ui::size(image.bytes()))
             }
             ImageState::Broken(folder, why) => format!("Image       {folder}: broken: {why}"),
         });
@@ -163,7 +162,7 @@ fn as_json(side: &str, observed: &Observed) -> Value {
     let images = observed.images.iter().map(|image| match image {
         ImageState::Usable(image) => json!({
             "id": image.id, "name": image.name, "suite": image.suite, "usable": true,
-            "bytes": image.kernel.bytes + image.base.bytes + image.initrd.bytes,
+            "bytes": image.bytes(),
         }),
         ImageState::Broken(folder, why) => json!({"id": folder, "usable": false, "why": why}),
     });
@@ -176,7 +175,7 @@ fn as_json(side: &str, observed: &Observed) -> Value {
             "ended": match &machine.state { State::Stopped(how) => how.clone(), _ => None },
             "broken": machine.spec.as_ref().err(),
             "address": running.map(|_| network::GUEST.to_string()),
-            "image": spec.map(|spec| spec.image),
+            "image": spec.map(|spec| &spec.image),
             "image_id": spec.map(|spec| &spec.image_id),
             "cpus": spec.map(|spec| spec.cpus),
             "memory_mib": spec.map(|spec| spec.memory_mib.mib()),

@@ -136,6 +136,16 @@ pub fn state_dir() -> PathBuf {
     environment("XDG_STATE_HOME").map_or_else(|| home().join(".local/state"), PathBuf::from).join("mvm")
 }
 
+/// Where Docker and Podman keep names and passwords for registries.
+pub fn registry_credentials() -> Vec<PathBuf> {
+    let docker = environment("DOCKER_CONFIG").map_or_else(|| home().join(".docker"), PathBuf::from);
+    let podman = environment("REGISTRY_AUTH_FILE").map(PathBuf::from);
+    let session = environment("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("containers/auth.json"));
+    let own = environment("XDG_CONFIG_HOME").map_or_else(|| home().join(".config"), PathBuf::from);
+    let files = [podman, session, Some(own.join("containers/auth.json")), Some(docker.join("config.json"))];
+    files.into_iter().flatten().collect()
+}
+
 fn home() -> PathBuf {
     std::env::home_dir().unwrap_or_else(|| "/".into())
 }

@@ -1,17 +1,30 @@
 //! Images: a kernel, a base root filesystem and an initrd, prepared once and never written again.
 
+mod config;
 pub mod debian;
+pub mod import;
 pub mod kernel;
 pub mod merge;
+mod name;
+pub mod oci;
+pub mod pack;
 pub mod seed;
 pub mod ubuntu;
 
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
 use serde::Deserialize;
 
+use crate::script;
+use crate::shell::{Call, Script};
+
+pub use config::Config;
 pub use debian::Suite;
+pub use name::{ImageName, OwnName};
 
 /// `image.json`, written by the script that makes the image.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Image {
     /// Of this file's form.
     pub version: u32,
@@ -27,10 +40,19 @@ pub struct Image {
     pub kernel: ImageFile,
     pub base: ImageFile,
     pub initrd: ImageFile,
+    /// The base of the image `debian` once more, where this one has neither an SSH server of ours nor modules.
+    pub tools: Option<ImageFile>,
+    /// How its programs are run, where it says so.
+    #[serde(default)]
+    pub config: Config,
+    /// A reference or a file's name, where it comes from elsewhere.
+    pub from: Option<String>,
+    /// `sha256:…` of what it was made of.
+    pub digest: Option<String>,
 }
 
 /// One file of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct ImageFile {
     pub bytes: u64,
 }
@@ -38,13 +60,63 @@ pub struct ImageFile {
 impl Image {
     pub const VERSION: u32 = 1;
 
+    /// What its files take, in bytes; those that it shares with the image `debian` do not count.
+    pub fn bytes(&self) -> u64 {
+        let shared = if self.tools.is_some() { 0 } else { self.kernel.bytes + self.initrd.bytes };
+        self.base.bytes + shared
+    }
+
     /// As the user asks for it.
     pub fn label(&self) -> String {
         if self.suite.is_empty() { self.name.clone() } else { format!("{}:{}", self.name, self.suite) }
     }
 }
 
+/// Removes images that no machine uses; the answer is what that freed, in bytes.
+pub fn remove(ids: &[String]) -> Script<u64> {
+    script!("image/remove" with ["cell/lib"], |answer| answer.get("FREED"))
+        .args(ids.iter().map(String::as_str))
+}
+
+/// Writes an image to standard output, as a tar of its files.
+pub fn export(home: &str, image: &Image) -> Call {
+    let folder = format!("{home}/images/{}", image.id);
+    let mut words = vec![
+        "tar",
+        "-C",
+        &folder,
+        "--format=gnu",
+        "--owner=0",
+        "--group=0",
+        "-cf",
+        "-",
+        "image.json",
+        "kernel",
+        "initrd",
+    ];
+    words.extend(image.tools.as_ref().map(|_| "tools"));
+    words.push("base");
+    Call::new(words)
+}
+
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A squashfs tells its own size (Documentation/filesystems/squashfs.rst).
+pub(crate) fn check_squashfs(path: &Path) -> std::result::Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut file = fs_err::File::open(path).map_err(text)?;
+    let mut head = [0; 48];
+    let bytes = file.seek(SeekFrom::End(0)).map_err(text)?;
+    file.rewind().map_err(text)?;
+    if file.read_exact(&mut head).is_err() || head[..4] != *b"hsqs" {
+        return Err("it is no squashfs".to_owned());
+    }
+    let used = head.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    if used > bytes {
+        return Err(format!("its squashfs has {used} bytes, and there are {bytes}"));
+    }
+    Ok(())
 }

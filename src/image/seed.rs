@@ -3,6 +3,7 @@
 
 use cpio::newc::{Builder, ModeFileType, trailer};
 
+use super::Config;
 use crate::network;
 
 /// PID 1 of the initrd.
@@ -10,6 +11,10 @@ const INIT: &str = include_str!("../../resources/guest/init");
 const SSHD_CONFIG: &str = include_str!("../../resources/guest/sshd_config");
 /// What `mvm exec` starts commands with.
 const EXEC: &str = include_str!("../../resources/guest/exec");
+/// PID 1 of images that have no init.
+const PID1: &str = include_str!("../../resources/guest/pid1");
+/// What a session of an image of others begins with.
+const SESSION: &str = include_str!("../../resources/guest/session");
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
 
@@ -23,8 +28,8 @@ pub struct Keys {
     pub authorized: String,
 }
 
-/// The archive in the kernel's `newc` form.
-pub fn archive(host_name: &str, keys: &Keys) -> std::io::Result<Vec<u8>> {
+/// The archive in the kernel's `newc` form. `foreign` is how an image of others wants its programs run.
+pub fn archive(host_name: &str, keys: &Keys, foreign: Option<&Config>) -> std::io::Result<Vec<u8>> {
     // The image's archive has no folder of this name.
     let mut bytes = Vec::new();
     entry(&mut bytes, "seed", ModeFileType::Directory, 0o711, b"")?;
@@ -35,7 +40,7 @@ pub fn archive(host_name: &str, keys: &Keys) -> std::io::Result<Vec<u8>> {
         ("seed/env", 0o600, env),
         ("seed/exec", 0o755, EXEC.to_owned()),
         ("seed/copy", 0o755, COPY.to_owned()),
-        ("seed/sshd_config", 0o600, SSHD_CONFIG.to_owned()),
+        ("seed/sshd_config", 0o600, sshd_config(foreign)),
         ("seed/host_ed25519", 0o600, line(&keys.host)),
         ("seed/host_ed25519.pub", 0o644, line(&keys.host_public)),
         // sshd reads it as the user who logs in.
@@ -43,7 +48,25 @@ pub fn archive(host_name: &str, keys: &Keys) -> std::io::Result<Vec<u8>> {
     ] {
         entry(&mut bytes, name, ModeFileType::Regular, mode, content.as_bytes())?;
     }
+    if let Some(config) = foreign {
+        for (name, mode, content) in [
+            ("seed/pid1", 0o755, PID1.to_owned()),
+            ("seed/session", 0o755, SESSION.to_owned()),
+            ("seed/directory", 0o644, config.directory().map(line).unwrap_or_default()),
+        ] {
+            entry(&mut bytes, name, ModeFileType::Regular, mode, content.as_bytes())?;
+        }
+    }
     trailer(bytes)
+}
+
+/// sshd takes one line of `SetEnv`, and of one name the first.
+fn sshd_config(foreign: Option<&Config>) -> String {
+    let Some(config) = foreign else { return SSHD_CONFIG.to_owned() };
+    let environment = format!("SetEnv{} LANG=C.UTF-8", config.sshd_environment());
+    let lines =
+        SSHD_CONFIG.lines().map(|line| if line.starts_with("SetEnv") { environment.as_str() } else { line });
+    lines.chain(["ForceCommand /run/mvm/session"]).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn entry(
@@ -67,7 +90,7 @@ mod tests {
     #[test]
     fn holds_the_init_and_the_keys() {
         let keys = Keys { host: "private".into(), host_public: "public".into(), authorized: "mine".into() };
-        let bytes = archive("web-1", &keys).unwrap();
+        let bytes = archive("web-1", &keys, None).unwrap();
         assert_eq!(bytes.len() % 4, 0, "the kernel wants archives on four-byte boundaries");
         let mut names = Vec::new();
         let mut rest = &bytes[..];
@@ -86,9 +109,19 @@ mod tests {
                 _ => {}
             }
         }
+        assert!(names.iter().all(|(name, _)| name != "seed/pid1"));
         assert!(
             names.contains(&("init".to_owned(), 0o755))
                 && names.contains(&("seed/host_ed25519".to_owned(), 0o600))
         );
+    }
+
+    #[test]
+    fn an_image_of_others_has_its_environment_in_sessions() {
+        let env = Some(vec!["LANG=de".to_owned(), "A=b c".to_owned()]);
+        let text = sshd_config(Some(&Config { env, ..Config::default() }));
+        assert!(text.contains("\nSetEnv \"LANG=de\" \"A=b c\" LANG=C.UTF-8\n"), "{text}");
+        assert_eq!(text.matches("SetEnv").count(), 1);
+        assert!(text.ends_with("\nForceCommand /run/mvm/session\n"));
     }
 }

@@ -1,8 +1,6 @@
 //! Calls of `limactl`, each with an end to our patience; those that change the instance need the lock, since Lima has none.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::path::Path;
 use std::time::Duration;
 
 use super::list::{FORMAT, Instance};
@@ -182,23 +180,6 @@ fn message(line: &str) -> String {
         .ok()
         .and_then(|value| value.get("msg")?.as_str().map(str::to_owned))
         .map_or_else(|| line.to_owned(), |text| text.trim_start_matches("[hostagent] ").to_owned())
-}
-
-/// One mvm at a time changes the instance. The file stays; the lock goes with this value.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held")] File);
-
-impl Lock {
-    /// Takes the lock in the folder `state`; `waiting` is called when someone else has it.
-    pub fn take(state: &Path, waiting: impl FnOnce()) -> std::io::Result<Self> {
-        fs_err::create_dir_all(state)?;
-        let file = fs_err::File::create(state.join("lima.lock"))?.into_parts().0;
-        if file.try_lock().is_err() {
-            waiting();
-            file.lock()?;
-        }
-        Ok(Self(file))
-    }
 }
 
 #[cfg(test)]

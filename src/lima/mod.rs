@@ -14,7 +14,7 @@ mod template;
 
 pub use check::checks;
 pub use host::{Host, Nested, Os, look};
-pub use limactl::{Installed, LimaError, Limactl, Lock};
+pub use limactl::{Installed, LimaError, Limactl};
 pub use list::{Instance, Status};
 pub use plan::{Goal, Observed, Step, plan};
 pub use remedy::remedy;
@@ -23,6 +23,9 @@ pub use template::{Sizes, render};
 
 /// The instance's name. (Its sockets' paths must stay short: `list::check_home`.)
 pub const NAME: &str = "mvm";
+
+/// Whoever changes the instance has this lock: Lima has none.
+pub const LOCK: &str = "lima.lock";
 
 /// The oldest Lima that mvm knows: `limactl list --format` and the templates of 2.0.
 pub const OLDEST: semver::Version = semver::Version::new(2, 0, 0);

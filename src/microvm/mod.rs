@@ -7,12 +7,13 @@ mod spec;
 pub mod ssh;
 mod steps;
 
+pub use crate::image::ImageName;
 pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
     UserNamespaces, look,
 };
 pub use plan::{Changes, Goal, Lacking, Step, Wanted, plan};
-pub use spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};
+pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{How, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop};
 
 #[cfg(test)]

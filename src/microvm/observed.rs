@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::spec::{MachineName, Spec};
-use crate::image::{Image, seed::Keys};
+use crate::image::{Image, ImageName, seed::Keys};
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
 use crate::vmm::release;
@@ -110,7 +110,7 @@ pub struct Program {
 /// An image as it is on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageState {
-    Usable(Image),
+    Usable(Box<Image>),
     /// Its folder's name, and what is wrong.
     Broken(String, String),
 }
@@ -179,15 +179,25 @@ impl Observed {
     }
 
     /// The newest usable image of that name.
-    pub fn image(&self, name: super::ImageName) -> Option<&Image> {
+    pub fn image(&self, name: &ImageName) -> Option<&Image> {
         let name = name.to_string();
-        let usable = self.images.iter().filter_map(|image| match image {
-            ImageState::Usable(image) => Some(image),
-            ImageState::Broken(..) => None,
-        });
-        usable
+        self.usable_images()
             .filter(|image| image.label() == name && image.arch == self.host.arch)
             .max_by_key(|image| image.created)
+    }
+
+    /// The image whose kernel and tools others are made with: the newest `debian`.
+    pub fn tools(&self) -> Option<&Image> {
+        self.usable_images()
+            .filter(|image| image.name == "debian" && image.arch == self.host.arch)
+            .max_by_key(|image| image.created)
+    }
+
+    pub fn usable_images(&self) -> impl Iterator<Item = &Image> {
+        self.images.iter().filter_map(|image| match image {
+            ImageState::Usable(image) => Some(&**image),
+            ImageState::Broken(..) => None,
+        })
     }
 
     pub fn image_by_id(&self, id: &str) -> Option<&ImageState> {
@@ -307,7 +317,7 @@ fn read_image(line: &str) -> Option<ImageState> {
             ));
         }
     }
-    Some(ImageState::Usable(image))
+    Some(ImageState::Usable(Box::new(image)))
 }
 
 fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerError> {
@@ -406,7 +416,7 @@ MACHINE=.half.new
     #[test]
     fn a_truncated_image_is_not_used() {
         let observed = sample();
-        assert_eq!(observed.image(crate::microvm::ImageName::default()).unwrap().id, "abc");
+        assert_eq!(observed.image(&ImageName::default()).unwrap().id, "abc");
         let Some(ImageState::Broken(_, why)) = observed.image_by_id("cut") else { panic!() };
         assert_eq!(why, "its file `base` has 19 bytes instead of 20");
         assert!(matches!(observed.image_by_id("bad"), Some(ImageState::Broken(..))));

@@ -1,11 +1,11 @@
 //! Decides what to do: a pure function from what is there and what is wanted to a list of steps.
 
 use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
-use super::spec::{DiskSize, ImageName, MachineName, Memory, Spec, VmmChoice};
+use super::spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 use crate::bootstrap::Task;
 use crate::config::{self, MachineDefaults};
 use crate::error::{Error, Result};
-use crate::image::{debian, ubuntu};
+use crate::image::{ImageName, debian, oci, ubuntu};
 use crate::vmm::Vmm;
 use crate::vmm::release::{Release, supported};
 use crate::{doctor, ui};
@@ -22,7 +22,7 @@ pub enum Goal {
 }
 
 /// What the user asked of a machine, by flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
     pub image: Option<ImageName>,
     pub cpus: Option<u8>,
@@ -31,7 +31,7 @@ pub struct Changes {
     pub vmm: Option<VmmChoice>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Wanted<'a> {
     pub goal: Goal,
     pub name: &'a MachineName,
@@ -49,7 +49,7 @@ impl<'a> Wanted<'a> {
 
     /// The image that the user named, by a flag or in the settings.
     pub fn asked_image(&self) -> Option<ImageName> {
-        self.changes.image.or(self.defaults.image)
+        self.changes.image.clone().or_else(|| self.defaults.image.clone())
     }
 }
 
@@ -163,22 +163,14 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
             check_image_of(observed, spec)?;
             spec.image_id.clone()
         }
-        None => match observed.image(asked) {
-            Some(image) => image.id.clone(),
-            None if wanted.goal == Goal::Start => {
-                return Err(Error::failure(format!("the image {asked} is not there yet"))
-                    .hint("run `mvm setup`, or `mvm dev`, which does everything"));
-            }
-            None => {
-                let needed = match asked {
-                    ImageName::Debian(_) => debian::SPACE_NEEDED,
-                    ImageName::Ubuntu => ubuntu::SPACE_NEEDED,
-                };
-                check_space(observed, needed, "making the image")?;
-                steps.push(Step::BuildImage(asked));
+        None => {
+            if let Some(image) = observed.image(&asked) {
+                image.id.clone()
+            } else {
+                steps.extend(make_image(observed, wanted.goal, &asked)?);
                 String::new()
             }
-        },
+        }
     };
     if wanted.goal == Goal::Setup {
         return Ok(steps);
@@ -201,10 +193,42 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
+/// The steps that bring an image; what other images are made with comes first.
+fn make_image(observed: &Observed, goal: Goal, asked: &ImageName) -> Result<Vec<Step>> {
+    if let ImageName::Own(name) = asked {
+        return Err(Error::failure(format!("there is no image `{name}`"))
+            .hint(format!("`mvm image import FILE --as {name}` makes one of a file; `mvm image ls` shows those that are there"))
+            .hint(format!("Docker Hub's is `docker.io/library/{name}`")));
+    }
+    if goal == Goal::Start {
+        return Err(Error::failure(format!("the image {asked} is not there yet"))
+            .hint("run `mvm setup`, or `mvm dev`, which does everything"));
+    }
+    let needed = match asked {
+        ImageName::Debian(_) => debian::SPACE_NEEDED,
+        ImageName::Ubuntu => ubuntu::SPACE_NEEDED,
+        ImageName::Oci(_) | ImageName::Own(_) => oci::SPACE_NEEDED,
+    };
+    check_space(observed, needed, "making the image")?;
+    let mut steps = tools_for(observed, asked);
+    steps.push(Step::BuildImage(asked.clone()));
+    Ok(steps)
+}
+
+/// Images of others have neither a kernel nor an SSH server for machines: they take those of the image `debian`.
+fn tools_for(observed: &Observed, asked: &ImageName) -> Vec<Step> {
+    let needs_them = matches!(asked, ImageName::Oci(_) | ImageName::Own(_));
+    if needs_them && observed.tools().is_none() {
+        vec![Step::BuildImage(ImageName::default())]
+    } else {
+        Vec::new()
+    }
+}
+
 /// Where no image was asked for: one that is there, else Ubuntu, else what can be built without its bucket.
 fn default_image(observed: &Observed, lacking: Lacking) -> ImageName {
     let there =
-        [ImageName::Ubuntu, ImageName::default()].into_iter().find(|name| observed.image(*name).is_some());
+        [ImageName::Ubuntu, ImageName::default()].into_iter().find(|name| observed.image(name).is_some());
     there.unwrap_or(if lacking.ubuntu { ImageName::default() } else { ImageName::Ubuntu })
 }
 
@@ -227,21 +251,21 @@ fn install_firecracker(observed: &Observed, wanted: &Wanted<'_>, existing: Optio
 }
 
 fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -> Spec {
-    let Changes { cpus, memory, disk, vmm, .. } = wanted.changes;
+    let Changes { cpus, memory, disk, vmm, .. } = &wanted.changes;
     let defaults = wanted.defaults;
     Spec {
         version: Spec::VERSION,
         name: wanted.name.clone(),
         image,
         image_id,
-        cpus: cpus.or(defaults.cpus).unwrap_or(match kvm {
+        cpus: (*cpus).or(defaults.cpus).unwrap_or(match kvm {
             Kvm::Usable => config::DEFAULT_CPUS,
             // A second emulated one makes the boot slower.
             _ => 1,
         }),
-        memory_mib: memory.or(defaults.memory).unwrap_or(Memory::from_mib(config::DEFAULT_MEMORY_MIB)),
-        disk_bytes: disk.or(defaults.disk).unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
-        vmm: vmm.or(defaults.vmm).unwrap_or_default(),
+        memory_mib: (*memory).or(defaults.memory).unwrap_or(Memory::from_mib(config::DEFAULT_MEMORY_MIB)),
+        disk_bytes: (*disk).or(defaults.disk).unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
+        vmm: (*vmm).or(defaults.vmm).unwrap_or_default(),
         created: 0,
     }
 }
@@ -254,7 +278,7 @@ fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
             lines.push(format!("{what}: {has} → {asked}"));
         }
     };
-    compare("image", spec.image.to_string(), changes.image.map(|v| v.to_string()));
+    compare("image", spec.image.to_string(), changes.image.as_ref().map(ToString::to_string));
     compare("cpus", spec.cpus.to_string(), changes.cpus.map(|v| v.to_string()));
     compare("memory", spec.memory_mib.to_string(), changes.memory.map(|v| v.to_string()));
     compare("disk", spec.disk_bytes.to_string(), changes.disk.map(|v| v.to_string()));
@@ -285,7 +309,7 @@ fn refuse_impossible(spec: &Spec, changes: &Changes) -> Result<()> {
             spec.disk_bytes
         )));
     }
-    if let Some(image) = changes.image.filter(|image| *image != spec.image) {
+    if let Some(image) = changes.image.as_ref().filter(|image| **image != spec.image) {
         return Err(Error::failure(format!(
             "the machine `{name}` was made from {}, not {image}",
             spec.image

@@ -16,9 +16,10 @@ fn ready() -> Observed {
         suite: "bookworm".into(),
         arch: "x86_64".into(),
         created: 1,
-        kernel: file.clone(),
-        base: file.clone(),
+        kernel: file,
+        base: file,
         initrd: file,
+        ..Image::default()
     };
     let tool = |tool: &&str| ((*tool).to_owned(), format!("/usr/bin/{tool}"));
     Observed {
@@ -42,7 +43,7 @@ fn ready() -> Observed {
             }),
             ..HostFacts::default()
         },
-        images: vec![ImageState::Usable(image)],
+        images: vec![ImageState::Usable(Box::new(image))],
         machines: Vec::new(),
     }
 }
@@ -170,7 +171,7 @@ fn firecracker_is_installed_where_it_is_of_use() {
 fn the_image_where_none_was_asked_for() {
     let named = |name: &str, suite: &str| {
         let ImageState::Usable(image) = ready().images.remove(0) else { panic!() };
-        ImageState::Usable(Image { name: name.into(), suite: suite.into(), ..image })
+        ImageState::Usable(Box::new(Image { name: name.into(), suite: suite.into(), ..*image }))
     };
     let (debian, trixie, ubuntu) =
         (named("debian", "bookworm"), named("debian", "trixie"), named("ubuntu", ""));
@@ -230,7 +231,7 @@ fn start_says_what_is_missing() {
 #[test]
 fn a_stopped_machine_takes_on_new_values_and_a_running_one_says_how() {
     let changes = Changes { cpus: Some(4), memory: Some(Memory::from_mib(2048)), ..Changes::default() };
-    let steps = try_plan(&with_machine(State::Stopped(None)), Goal::Start, changes).unwrap();
+    let steps = try_plan(&with_machine(State::Stopped(None)), Goal::Start, changes.clone()).unwrap();
     let [Step::Start { spec, changed, .. }] = &steps[..] else { panic!("{steps:?}") };
     assert_eq!((spec.cpus, spec.memory_mib.mib()), (4, 2048));
     assert_eq!(changed, &["cpus: 2 → 4", "memory: 512 MiB → 2 GiB"]);
@@ -287,4 +288,23 @@ fn broken_things_are_named_and_nothing_is_touched() {
         text.contains("its file `base` is missing") && text.contains("/home/dev/mvm/images/abc"),
         "{text}"
     );
+}
+
+#[test]
+fn images_of_others_need_the_tools_of_debian() {
+    let asked = |text: &str| Changes { image: Some(text.parse().unwrap()), ..Changes::default() };
+    let steps = |observed: &Observed, goal| {
+        let steps = try_plan(observed, goal, asked("docker.io/library/python:3.12"));
+        steps.map(|steps| steps.iter().map(Step::describe).collect::<Vec<_>>())
+    };
+    let without = Observed { images: Vec::new(), ..ready() };
+    let lines = steps(&without, Goal::Dev).unwrap();
+    assert_eq!(
+        lines[..2],
+        ["build the image debian:bookworm", "build the image docker.io/library/python:3.12"]
+    );
+    assert_eq!(steps(&ready(), Goal::Dev).unwrap()[0], "build the image docker.io/library/python:3.12");
+    assert!(steps(&ready(), Goal::Start).is_err());
+    let error = try_plan(&ready(), Goal::Dev, asked("app")).unwrap_err();
+    assert!(error.hints[0].contains("mvm image import FILE --as app"), "{error:?}");
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::Suite;
+use crate::image::ImageName;
 
 /// A machine's name: a letter or digit, then up to 30 letters, digits and hyphens, all lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -187,58 +187,6 @@ impl fmt::Display for VmmChoice {
             Self::Firecracker => "firecracker",
             Self::Qemu => "qemu",
         })
-    }
-}
-
-/// What an image is asked for by: `debian`, `debian:trixie`, `ubuntu`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum ImageName {
-    Debian(Suite),
-    /// Of Firecracker's CI.
-    Ubuntu,
-}
-
-impl Default for ImageName {
-    fn default() -> Self {
-        Self::Debian(Suite::Bookworm)
-    }
-}
-
-impl FromStr for ImageName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':').unwrap_or((text, "bookworm")) {
-            ("debian", "bookworm") => Ok(Self::Debian(Suite::Bookworm)),
-            ("debian", "trixie") => Ok(Self::Debian(Suite::Trixie)),
-            ("ubuntu", _) if text == "ubuntu" => Ok(Self::Ubuntu),
-            _ => Err("the images are `ubuntu`, `debian` (the same as `debian:bookworm`) and `debian:trixie`"
-                .to_owned()),
-        }
-    }
-}
-
-impl TryFrom<String> for ImageName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<ImageName> for String {
-    fn from(name: ImageName) -> Self {
-        name.to_string()
-    }
-}
-
-impl fmt::Display for ImageName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Debian(suite) => f.pad(&format!("debian:{suite}")),
-            Self::Ubuntu => f.pad("ubuntu"),
-        }
     }
 }
 

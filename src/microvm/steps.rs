@@ -2,7 +2,10 @@
 
 use super::ssh;
 use super::{MachineName, Spec};
-use crate::image::seed::{self, Keys};
+use crate::image::{
+    Image,
+    seed::{self, Keys},
+};
 use crate::network;
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
@@ -55,7 +58,14 @@ pub fn create(spec: &Spec) -> serde_json::Result<Script<()>> {
 }
 
 /// Starts the machine, or waits for one that is starting.
-pub fn start(spec: &Spec, vmm: &Vmm, launch: &Launch, keys: &Keys) -> anyhow::Result<Script<Started>> {
+pub fn start(
+    spec: &Spec,
+    image: &Image,
+    vmm: &Vmm,
+    launch: &Launch,
+    keys: &Keys,
+) -> anyhow::Result<Script<Started>> {
+    let foreign = image.tools.as_ref().map(|_| &image.config);
     let accelerator = if vmm.accelerated { "kvm" } else { "tcg" };
     Ok(script!("microvm/start" with ["cell/lib", "microvm/lib"], read_started)
         .input("NAME", spec.name.as_str())
@@ -75,7 +85,7 @@ pub fn start(spec: &Spec, vmm: &Vmm, launch: &Launch, keys: &Keys) -> anyhow::Re
         .input("GUEST_IP", network::GUEST.to_string())
         .input("GUEST_MAC", network::GUEST_MAC)
         .args(&launch.argv)
-        .payload(seed::archive(spec.name.as_str(), keys)?))
+        .payload(seed::archive(spec.name.as_str(), keys, foreign)?))
 }
 
 fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
@@ -96,7 +106,8 @@ fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
 pub fn stop(name: &MachineName, home: &str, seconds: u32) -> Script<Stopped> {
     // A restart ends the VMM as well (none starts a guest again), and Firecracker knows no power-off. In the first seconds
     // there is no systemd to ask yet.
-    let line = "systemctl reboot 2>/dev/null || { sync; reboot -f; }";
+    let line = "systemctl reboot 2>/dev/null || { test -e /run/mvm/own-init && kill -TERM 1; } || \
+                { sync; /run/mvm/busybox reboot -f || reboot -f; }";
     let ask = ssh::options(home, name).into_iter().chain([ssh::host_alias(name), line.to_owned()]);
     script!("microvm/stop" with ["cell/lib", "microvm/lib"], read_stopped)
         .input("NAME", name.as_str())

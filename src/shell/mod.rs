@@ -6,14 +6,16 @@ mod pipes;
 mod script;
 
 use std::ffi::{OsStr, OsString};
+use std::io::{BufWriter, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 pub use answer::{Answer, AnswerError};
 pub use attached::{Attached, hand_on};
-use pipes::Served;
+use pipes::{Served, Source};
 pub use script::{Script, ScriptError};
 
 /// A command line and what it reads: plain data, the same wherever it runs.
@@ -155,6 +157,65 @@ pub fn run_within(
     patience: &Patience,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> std::io::Result<Output> {
+    let source = match &call.stdin {
+        Some(Payload::Bytes(bytes)) => Source::Bytes(bytes),
+        _ => Source::Bytes(&[]),
+    };
+    run_from(call, source, patience, on_event)
+}
+
+/// What makes a command's standard input while it runs.
+pub type Feed<'a> = &'a (dyn Fn(&mut dyn Write) -> std::io::Result<()> + Sync);
+
+/// As [`run_within`], with what `feed` writes as standard input. Where that fails, the command is ended and the error is the
+/// feed's own.
+pub fn run_fed(
+    call: &Call,
+    feed: Feed<'_>,
+    patience: &Patience,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> std::io::Result<Output> {
+    let call = Call { stdin: Some(Payload::Bytes(Vec::new())), ..call.clone() };
+    let (sender, pieces) = mpsc::sync_channel(PIECES);
+    std::thread::scope(|scope| {
+        let feeder = scope.spawn(move || {
+            let mut out = BufWriter::with_capacity(PIECE, Sender(sender));
+            feed(&mut out).and_then(|()| out.flush())
+        });
+        let ran = run_from(&call, Source::Stream(pieces), patience, on_event);
+        match feeder.join().unwrap_or_else(|_| Err(std::io::Error::other("the maker of the input panicked")))
+        {
+            // The command did not want it all, and says why.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ran,
+            Err(error) => Err(error),
+            Ok(()) => ran,
+        }
+    })
+}
+
+/// Pieces under way, and the size of one in bytes.
+const PIECES: usize = 8;
+const PIECE: usize = 256 << 10;
+
+struct Sender(mpsc::SyncSender<Vec<u8>>);
+
+impl Write for Sender {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn run_from(
+    call: &Call,
+    source: Source<'_>,
+    patience: &Patience,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> std::io::Result<Output> {
     tracing::debug!(argv = ?Shortened(&call.argv), "run");
     let mut child = call
         .command()
@@ -162,12 +223,8 @@ pub fn run_within(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let payload: &[u8] = match &call.stdin {
-        Some(Payload::Bytes(bytes)) => bytes,
-        _ => &[],
-    };
     let mut log = Vec::new();
-    let served = pipes::serve(&mut child, payload, patience, &mut |line| {
+    let served = pipes::serve(&mut child, source, patience, &mut |line| {
         let event = Event::parse(line);
         tracing::debug!(?event);
         if let Event::Log(text) = event {
@@ -292,6 +349,23 @@ mod tests {
         assert_eq!(output.stdout, b"a\nb\n");
         let ended = probed(Call::new(["sleep", "60"]), "echo a; exec sleep 60");
         assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_stream_arrives_whole_or_not_at_all() {
+        let feed = |pieces: u8| {
+            move |out: &mut dyn Write| (0..pieces).try_for_each(|n| out.write_all(&vec![n; 100_000]))
+        };
+        let sum = Call::new(["sh", "-c", "wc -c"]);
+        let output = run_fed(&sum, &feed(100), &Patience::default(), &mut |_| {}).unwrap();
+        assert_eq!(output.stdout.trim_ascii(), b"10000000");
+        // Whoever reads does not want it.
+        let refuses = Call::new(["sh", "-c", "exec <&-; exit 3"]);
+        let output = run_fed(&refuses, &feed(100), &Patience::default(), &mut |_| {}).unwrap();
+        assert_eq!(exit_code(output.status), 3);
+        let broken = |_: &mut dyn Write| Err(std::io::Error::other("damaged"));
+        let error = run_fed(&sum, &broken, &Patience::default(), &mut |_| {}).unwrap_err();
+        assert_eq!(error.to_string(), "damaged");
     }
 
     #[test]

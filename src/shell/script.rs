@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::{Answer, AnswerError, Call, Event, Output, Payload, exit_code};
+use super::{Answer, AnswerError, Call, Event, Feed, Output, Patience, Payload, exit_code};
 use crate::linux::Linux;
 
 /// A script ready to be sent; `T` is what its answer is read into.
@@ -116,11 +116,29 @@ impl<T> Script<T> {
         }
     }
 
+    /// As [`Script::run`], once, with what `feed` writes as its standard input.
+    pub fn run_fed(
+        &self,
+        linux: &dyn Linux,
+        feed: Feed<'_>,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<T, ScriptError> {
+        self.send_by(linux, &mut |call, patience| super::run_fed(call, feed, patience, on_event))
+    }
+
     fn send(&self, linux: &dyn Linux, on_event: &mut dyn FnMut(Event<'_>)) -> Result<T, ScriptError> {
+        self.send_by(linux, &mut |call, patience| super::run_within(call, patience, on_event))
+    }
+
+    fn send_by(
+        &self,
+        linux: &dyn Linux,
+        run: &mut dyn FnMut(&Call, &Patience) -> std::io::Result<Output>,
+    ) -> Result<T, ScriptError> {
         tracing::debug!(script = self.name, inputs = ?self.inputs.keys(), "script");
         let call = linux.wrap(self.call(linux.is_root()));
         let program = call.argv[0].to_string_lossy().into_owned();
-        match super::run_within(&call, &linux.patience(), on_event) {
+        match run(&call, &linux.patience()) {
             Ok(Output { status, stdout, log })
                 if stdout.is_empty() && status.code().is_some_and(|code| linux.is_cut_off(code)) =>
             {

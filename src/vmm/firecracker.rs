@@ -2,15 +2,16 @@
 
 use serde_json::json;
 
-use super::{Bus, Launch, Vmm, kernel_args};
+use super::{Bus, Files, Launch, Vmm, kernel_args};
 use crate::microvm::{HostFacts, Spec};
 use crate::network;
 
 /// The API's socket, in the machine's folder.
 const API_SOCKET: &str = "api.sock";
 
-pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &str, epoch: u64) -> Launch {
-    let mut args = kernel_args(host, Bus::Mmio, epoch);
+pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, epoch: u64) -> Launch {
+    let Files { folder, tools } = image;
+    let mut args = kernel_args(host, image, Bus::Mmio, epoch);
     if host.arch == "aarch64" {
         args.insert(0, "keep_bootcon".to_owned());
     } else {
@@ -24,13 +25,18 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &str, epoc
             "cache_type": if read_only { "Unsafe" } else { "Writeback" },
         })
     };
+    let mut drives =
+        vec![drive("base", format!("{folder}/base"), true), drive("disk", "disk.img".to_owned(), false)];
+    if *tools {
+        drives.push(drive("tools", format!("{folder}/tools"), true));
+    }
     let config = json!({
         "boot-source": {
-            "kernel_image_path": format!("{image}/kernel"),
+            "kernel_image_path": format!("{folder}/kernel"),
             "initrd_path": "run/initrd",
             "boot_args": args.join(" "),
         },
-        "drives": [drive("base", format!("{image}/base"), true), drive("disk", "disk.img".to_owned(), false)],
+        "drives": drives,
         "machine-config": {"vcpu_count": spec.cpus, "mem_size_mib": spec.memory_mib.mib()},
         "network-interfaces": [
             {"iface_id": "eth0", "host_dev_name": network::TAP, "guest_mac": network::GUEST_MAC},
@@ -53,7 +59,8 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &str, epoc
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, tests::host};
+    use super::super::Kind;
+    use super::super::tests::{files, host};
     use super::*;
     use crate::microvm::{Kvm, VmmChoice, sample_spec};
 
@@ -63,7 +70,7 @@ mod tests {
         let host = host(Kvm::Usable, Some("1.16.1"));
         let vmm = Vmm::choose(VmmChoice::Auto, &host).unwrap();
         assert_eq!(vmm.kind, Kind::Firecracker);
-        let launch = launch(&vmm, &sample_spec(), &host, "../../images/abc", 7);
+        let launch = launch(&vmm, &sample_spec(), &host, &files(), 7);
         let config: serde_json::Value = serde_json::from_str(&launch.config.unwrap()).unwrap();
         let keys: Vec<_> = config.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(

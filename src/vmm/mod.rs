@@ -37,6 +37,15 @@ pub struct Vmm {
     pub why: String,
 }
 
+/// An image's files, as the VMM sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// Of kernel and base, from the machine's folder.
+    pub folder: String,
+    /// Whether there are tools for an image of others: a third drive.
+    pub tools: bool,
+}
+
 /// How a machine's VMM is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
@@ -91,7 +100,7 @@ impl Vmm {
     }
 
     /// What starts the machine `spec` from the image in `image`, a path as seen from the machine's folder.
-    pub fn launch(&self, spec: &Spec, host: &HostFacts, image: &str, epoch: u64) -> Launch {
+    pub fn launch(&self, spec: &Spec, host: &HostFacts, image: &Files, epoch: u64) -> Launch {
         match self.kind {
             Kind::Firecracker => firecracker::launch(self, spec, host, image, epoch),
             Kind::Qemu => qemu::launch(self, spec, host, image, epoch),
@@ -145,7 +154,7 @@ enum Bus {
 
 /// What both VMMs put on the guest kernel's command line. `cryptomgr.notests` alone halves the kernel's boot
 /// (ARCHITECTURE.md), and each line on the console costs an exit to the VMM.
-fn kernel_args(host: &HostFacts, bus: Bus, epoch: u64) -> Vec<String> {
+fn kernel_args(host: &HostFacts, image: &Files, bus: Bus, epoch: u64) -> Vec<String> {
     let console = if host.arch == "aarch64" { "ttyAMA0" } else { "ttyS0" };
     let bus = match bus {
         Bus::Mmio => "mmio",
@@ -156,7 +165,9 @@ fn kernel_args(host: &HostFacts, bus: Bus, epoch: u64) -> Vec<String> {
         "quiet loglevel=1 cryptomgr.notests random.trust_cpu=on net.ifnames=0 panic=-1".to_owned(),
         format!("systemd.show_status=false mvm.bus={bus} mvm.epoch={epoch}"),
     ]
-    .into()
+    .into_iter()
+    .chain(image.tools.then(|| "mvm.tools=1".to_owned()))
+    .collect()
 }
 
 #[cfg(test)]
@@ -173,6 +184,10 @@ mod tests {
             qemu: Some(Program { path: "/usr/bin/qemu-system-x86_64".into(), version: "7.2.22".into() }),
             ..HostFacts::default()
         }
+    }
+
+    pub(super) fn files() -> Files {
+        Files { folder: "../../images/abc".to_owned(), tools: false }
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! QEMU: the machine type `microvm` where it can be, with KVM or in software; QMP for what comes after the boot.
 
-use super::{Bus, Launch, Vmm, kernel_args};
+use super::{Bus, Files, Launch, Vmm, kernel_args};
 use crate::microvm::{HostFacts, Spec};
 use crate::network;
 
-pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &str, epoch: u64) -> Launch {
+pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, epoch: u64) -> Launch {
+    let Files { folder, tools } = image;
     let machine = Machine::choose(vmm, host);
     let (bus, device) = match machine {
         Machine::Microvm => (Bus::Mmio, "device"),
         // virt lists its mmio devices in reverse.
         Machine::Q35 | Machine::Virt => (Bus::Pci, "pci"),
     };
-    let mut args = kernel_args(host, bus, epoch);
+    let mut args = kernel_args(host, image, bus, epoch);
     if host.arch != "aarch64" {
         args.push("reboot=t".to_owned());
     }
@@ -29,16 +30,20 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &str, epoc
         &["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max"]
     });
     add(&["-smp", &spec.cpus.to_string(), "-m", &spec.memory_mib.mib().to_string()]);
-    add(&["-kernel", &format!("{image}/kernel"), "-initrd", "run/initrd", "-append", &args.join(" ")]);
+    add(&["-kernel", &format!("{folder}/kernel"), "-initrd", "run/initrd", "-append", &args.join(" ")]);
     add(&["-chardev", "file,id=console,path=console.log", "-serial", "chardev:console"]);
     // The guest's flushes reach the host's disk: what was fsynced survives.
-    add(&["-drive", &format!("if=none,id=base,file={image}/base,format=raw,readonly=on")]);
+    add(&["-drive", &format!("if=none,id=base,file={folder}/base,format=raw,readonly=on")]);
     add(&["-device", &format!("virtio-blk-{device},drive=base")]);
     add(&[
         "-drive",
         "if=none,id=disk,file=disk.img,format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap",
     ]);
     add(&["-device", &format!("virtio-blk-{device},drive=disk")]);
+    if *tools {
+        add(&["-drive", &format!("if=none,id=tools,file={folder}/tools,format=raw,readonly=on")]);
+        add(&["-device", &format!("virtio-blk-{device},drive=tools")]);
+    }
     add(&["-netdev", &format!("tap,id=net,ifname={},script=no,downscript=no,vhost=off", network::TAP)]);
     let rom = if bus == Bus::Pci { ",romfile=" } else { "" };
     add(&["-device", &format!("virtio-net-{device},netdev=net,mac={}{rom}", network::GUEST_MAC)]);
@@ -77,14 +82,14 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::host;
+    use super::super::tests::{files, host};
     use super::*;
     use crate::microvm::{Kvm, VmmChoice, sample_spec};
 
     fn line(kvm: Kvm, tsc_khz: Option<u32>, arch: &str) -> String {
         let host = HostFacts { tsc_khz, arch: arch.to_owned(), ..host(kvm, None) };
         let vmm = Vmm::choose(VmmChoice::Qemu, &host).unwrap();
-        launch(&vmm, &sample_spec(), &host, "../../images/abc", 7).argv.join(" ")
+        launch(&vmm, &sample_spec(), &host, &files(), 7).argv.join(" ")
     }
 
     #[test]

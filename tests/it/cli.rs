@@ -13,15 +13,26 @@ fn the_cli_reference_is_true() {
     let mut root = mvm::cli::Cli::command().term_width(100);
     root.build();
     page(&mut text, &mut root.clone(), "mvm");
-    for command in root.get_subcommands() {
-        page(&mut text, &mut command.clone().term_width(100), &format!("mvm {}", command.get_name()));
-    }
+    pages(&mut text, &root, "mvm");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
     if std::env::var_os("MVM_UPDATE_DOCS").is_some() {
         fs_err::write(&file, &text).unwrap();
     }
     let written = fs_err::read_to_string(&file).unwrap_or_default();
     assert!(written == text, "docs/cli.md is out of date: run `MVM_UPDATE_DOCS=1 cargo test --test it cli`");
+}
+
+/// The commands below one, and those below them.
+fn pages(text: &mut String, above: &Command, name: &str) {
+    for command in
+        above.get_subcommands().filter(|command| above.get_name() == "mvm" || command.get_name() != "help")
+    {
+        let name = format!("{name} {}", command.get_name());
+        page(text, &mut command.clone().term_width(100), &name);
+        if command.get_name() != "help" {
+            pages(text, command, &name);
+        }
+    }
 }
 
 fn page(text: &mut String, command: &mut Command, name: &str) {
@@ -42,7 +53,7 @@ fn bad_input_is_answered_with_the_valid_form() {
         &["start", "web", "--memory", "512"],
         &["start", "web", "--disk", "10X"],
         &["start", "web", "--vmm", "xen"],
-        &["start", "web", "--image", "gentoo"],
+        &["start", "web", "--image", "gentoo:1"],
         &["dev", "../etc"],
         &["destroy"],
         &["destroy", "web", "--all"],

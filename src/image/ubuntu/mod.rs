@@ -2,10 +2,8 @@
 
 mod listing;
 
-use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
-
 use self::listing::{Page, folders, newest};
+use super::check_squashfs;
 use super::kernel::{self, Format};
 use crate::config::Origin;
 use crate::download::{DownloadError, Downloads, Fetched, OnEvent, Size, Wanted};
@@ -177,23 +175,6 @@ fn check(files: Files, arch: &str, origin: &Origin) -> Result<Files> {
     }
     check_squashfs(&files.base.path).map_err(|why| wrong(&files.keys.base, why))?;
     Ok(files)
-}
-
-/// A squashfs tells its own size (Documentation/filesystems/squashfs.rst).
-fn check_squashfs(path: &Path) -> std::result::Result<(), String> {
-    let text = |error: std::io::Error| error.to_string();
-    let mut file = fs_err::File::open(path).map_err(text)?;
-    let mut head = [0; 48];
-    let bytes = file.seek(SeekFrom::End(0)).map_err(text)?;
-    file.rewind().map_err(text)?;
-    if file.read_exact(&mut head).is_err() || head[..4] != *b"hsqs" {
-        return Err("it is no squashfs".to_owned());
-    }
-    let used = head.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    if used > bytes {
-        return Err(format!("its squashfs has {used} bytes, and there are {bytes}"));
-    }
-    Ok(())
 }
 
 impl Files {

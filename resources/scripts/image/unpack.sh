@@ -1,0 +1,26 @@
+# image/unpack: makes an image of what `mvm image export` wrote. Safe to repeat, safe to kill: it appears by one rename, whole
+# and right.
+# In: ID, IMAGE_JSON, "$@" its files as NAME=SHA256, stdin the tar.
+: "${ID:?}" "${IMAGE_JSON:?}"
+images=$MVM_HOME/images
+work=$images/.import.partial
+lock .images
+rm -rf "$work"
+mkdir -p "$work" || die no-space "cannot make $work"
+step 'Unpacking the image'
+names=("${@%%=*}")
+# These files alone, and no owner or link of theirs.
+tar -C "$work" --no-same-owner --no-same-permissions -xf - "${names[@]}" ||
+  die cut 'the image did not arrive whole, or there is no room for it'
+for file; do
+  [[ -f $work/${file%%=*} && ! -L $work/${file%%=*} ]] || die damaged "the image's file ${file%%=*} is no file"
+  read -r digest _ < <(sha256sum "$work/${file%%=*}")
+  [[ $digest == "${file#*=}" ]] || die damaged "the image's file ${file%%=*} is damaged: its SHA-256 is $digest"
+done
+printf '%s\n' "$IMAGE_JSON" >"$work/image.json"
+chmod 0400 "$work"/*
+sync "$work"/* "$work"
+rm -rf "${images:?}/$ID"
+mv -T "$work" "$images/$ID"
+sync "$images"
+answer ID "$ID"

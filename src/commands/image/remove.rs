@@ -1,0 +1,113 @@
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use super::{find, users};
+use crate::commands::Context;
+use crate::error::{Error, Result};
+use crate::image;
+use crate::microvm::{ImageState, Observed, Scope};
+use crate::ui::{self, Ui};
+
+/// Remove images that no machine uses
+#[derive(Debug, clap::Args)]
+pub(super) struct Rm {
+    /// Their names, or the first digits of their ids
+    #[arg(value_name = "IMAGE", required = true)]
+    names: Vec<String>,
+}
+
+/// Remove what is of no use any more: images that a newer one of the same name stands for, and broken ones
+///
+/// Asks first, and says what it frees. Images that machines use stay.
+#[derive(Debug, clap::Args)]
+pub(super) struct Prune {
+    /// All images that no machine uses
+    #[arg(long)]
+    all: bool,
+}
+
+const ALL: Scope<'static> = Scope { machine: None, probe: false };
+
+pub(super) fn rm(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
+    let observed = context.look(ALL)?;
+    let mut ids = Vec::new();
+    for name in &args.names {
+        // What cannot be read has no name, but a folder.
+        let broken = observed.images.iter().find_map(|image| match image {
+            ImageState::Broken(folder, _) if folder == name => Some(folder.as_str()),
+            _ => None,
+        });
+        let id = match broken {
+            Some(folder) => folder,
+            None => find(&observed, name)?.id.as_str(),
+        };
+        let users = users(&observed, id);
+        if !users.is_empty() {
+            return Err(Error::failure(format!("the image `{name}` is used by {}", users.join(", ")))
+                .hint(format!("`mvm destroy {}` removes them with their disks", users.join(" "))));
+        }
+        ids.push(id.to_owned());
+    }
+    remove(context, &ids)
+}
+
+pub(super) fn prune(context: &mut Context<'_>, args: &Prune) -> Result<ExitCode> {
+    let observed = context.look(ALL)?;
+    let ids: Vec<String> = useless(&observed, args.all).into_iter().map(str::to_owned).collect();
+    for id in &ids {
+        let line = match observed.image_by_id(id) {
+            Some(ImageState::Usable(image)) => {
+                format!("{} ({id}), {}", image.label(), ui::size(image.bytes()))
+            }
+            Some(ImageState::Broken(_, why)) => format!("{id}: {why}"),
+            None => continue,
+        };
+        context.ui.say(line);
+    }
+    if ids.is_empty() {
+        context.ui.say("There is no image to remove.");
+    }
+    if context.settings.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !ids.is_empty() && !context.settings.yes {
+        if !Ui::can_ask() {
+            return Err(Error::usage("nothing was removed: there is no terminal to ask on")
+                .hint("give `--yes` to remove them"));
+        }
+        if !context.ui.ask("Remove them?", false)? {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    remove(context, &ids)
+}
+
+/// Images that no machine uses: all, or those that a newer one stands for, and broken ones.
+fn useless(observed: &Observed, all: bool) -> Vec<&str> {
+    let newest: BTreeSet<&str> = observed
+        .images
+        .iter()
+        .filter_map(|image| match image {
+            ImageState::Usable(image) => observed.image(&image.label().parse().ok()?),
+            ImageState::Broken(..) => None,
+        })
+        .map(|image| image.id.as_str())
+        .collect();
+    let ids = observed.images.iter().map(|image| match image {
+        ImageState::Usable(image) => image.id.as_str(),
+        ImageState::Broken(folder, _) => folder,
+    });
+    ids.filter(|id| users(observed, id).is_empty() && (all || !newest.contains(id))).collect()
+}
+
+fn remove(context: &mut Context<'_>, ids: &[String]) -> Result<ExitCode> {
+    if context.settings.dry_run {
+        for id in ids {
+            context.ui.data(format!("remove the image {id}"));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let freed = context.run(&image::remove(ids))?;
+    context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,166 @@
+//! Making images of others: from a registry or a file, by the tools of the image `debian`.
+
+use std::path::Path;
+
+use super::Context;
+use super::reach::reach;
+use crate::config::{self, DEFAULT_MACHINE};
+use crate::download::Downloads;
+use crate::error::{Error, Result};
+use crate::image::import::{self, Content};
+use crate::image::merge::{Layer, Merged};
+use crate::image::oci::{self, PullError, Reference, Registry, credentials};
+use crate::image::pack::{self, Kind, Source};
+use crate::image::{ImageName, OwnName};
+use crate::lock::Lock;
+use crate::microvm::{Changes, Goal, MachineName, Observed, Scope, Wanted};
+
+/// What was made, or was there already.
+pub(super) struct Made {
+    pub id: String,
+    pub newly: bool,
+}
+
+/// Brings the image `reference` of its registry, unless the very same is there.
+pub(super) fn pull(context: &mut Context<'_>, observed: &Observed, reference: &Reference) -> Result<Made> {
+    let origin = context.settings.mirror.oci(&reference.registry, &reference.base());
+    let downloads = Downloads::new(&context.settings.network)?;
+    let found = credentials::find(&config::registry_credentials(), reference);
+    let registry = Registry::new(&downloads, &origin, reference, found);
+    let explain = |error: PullError| explain(error, &origin);
+    context.ui.step(&format!("Pulling {reference}"));
+    let described =
+        registry.describe(&observed.host.arch, &mut |event| context.ui.event(event)).map_err(explain)?;
+    let digest = format!("sha256:{}", described.digest);
+    let name = ImageName::Oci(reference.clone());
+    let same = |observed: &Observed| {
+        let image = observed.image(&name)?;
+        (image.digest.as_deref() == Some(&digest)).then(|| image.id.clone())
+    };
+    if let Some(id) = same(observed) {
+        return Ok(Made { id, newly: false });
+    }
+    let layers = oci::layers(&registry, &described, &mut |event| context.ui.event(event)).map_err(explain)?;
+    let merged = merge(context, layers)?;
+    let _lock = lock(context)?;
+    // Another mvm may have made it meanwhile.
+    let observed = context.look(Scope { machine: None, probe: false })?;
+    if let Some(id) = same(&observed) {
+        return Ok(Made { id, newly: false });
+    }
+    let from = reference.to_string();
+    let source = Source { from: &from, digest: &digest, config: &described.config.config };
+    let id = pack(context, &observed, &from, &source, &merged)?;
+    Ok(Made { id, newly: true })
+}
+
+/// Makes an image of a file.
+pub(super) fn import(
+    context: &mut Context<'_>,
+    observed: &Observed,
+    path: &Path,
+    name: &OwnName,
+) -> Result<Made> {
+    let unusable = |why: String| {
+        Error::failure(format!("{} cannot be imported: {why}", path.display())).hint(
+            "mvm takes what `docker save`, `podman save` and OCI's tools write, tars of a tree (gzip, zstd), squashfs and ext4",
+        )
+    };
+    let cache = &context.settings.network.cache;
+    fs_err::create_dir_all(cache)?;
+    let scratch = tempfile::NamedTempFile::new_in(cache)?;
+    context.ui.step(&format!("Reading {}", path.display()));
+    let found = import::open(path, &observed.host.arch, scratch.path()).map_err(unusable)?;
+    let from = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let source = Source { from: &from, digest: &found.digest, config: &found.config };
+    let id = match found.content {
+        Content::Layers(layers) => {
+            let merged = merge(context, layers).map_err(|error| unusable(error.source.to_string()))?;
+            let _lock = lock(context)?;
+            pack(context, observed, &name.to_string(), &source, &merged)?
+        }
+        Content::Exported(image) => {
+            let script = pack::unpack(image, &name.to_string(), path).map_err(unusable)?;
+            let _lock = lock(context)?;
+            context.run(&script)?
+        }
+        Content::FileSystem(kind) => {
+            let _lock = lock(context)?;
+            context.run(&pack::base(kind).payload(path.to_owned()))?;
+            seal(context, observed, kind, &name.to_string(), &source)?
+        }
+    };
+    Ok(Made { id, newly: true })
+}
+
+/// The Linux side as images of others need it: with `debian` and its packages.
+pub(super) fn ready(context: &mut Context<'_>) -> Result<Observed> {
+    let scope = Scope { machine: None, probe: false };
+    let observed = context.look(scope)?;
+    let image = observed.tools().and_then(|image| image.label().parse().ok()).unwrap_or_default();
+    let name: MachineName = DEFAULT_MACHINE.parse().map_err(Error::failure)?;
+    let defaults = context.settings.machine.clone();
+    let changes = Changes { image: Some(image), ..Changes::default() };
+    reach(context, &Wanted::new(Goal::Setup, &name, changes, &defaults))?;
+    context.look(scope)
+}
+
+/// Reads all layers once.
+fn merge(context: &mut Context<'_>, layers: Vec<Layer>) -> Result<Merged> {
+    let count = layers.len();
+    let ui = &mut *context.ui;
+    ui.step("Reading the layers");
+    Merged::read(layers, &mut |number| ui.detail(&format!("{} of {count}", number + 1))).map_err(|error| {
+        Error::failure(error).hint("the image is not as it should be: build or save it again")
+    })
+}
+
+fn lock(context: &mut Context<'_>) -> Result<Lock> {
+    let waiting = || context.ui.step("Waiting for another mvm that makes an image");
+    Ok(Lock::take(&config::state_dir(), "images.lock", waiting)?)
+}
+
+fn pack(
+    context: &mut Context<'_>,
+    observed: &Observed,
+    name: &str,
+    source: &Source<'_>,
+    merged: &Merged,
+) -> Result<String> {
+    context.feed(&pack::base(Kind::Tar), &|out| pack::write(merged, out))?;
+    seal(context, observed, Kind::Tar, name, source)
+}
+
+fn seal(
+    context: &mut Context<'_>,
+    observed: &Observed,
+    kind: Kind,
+    name: &str,
+    source: &Source<'_>,
+) -> Result<String> {
+    let tools = observed.tools().ok_or_else(|| {
+        Error::failure("the image debian is not there, and others take their kernel and SSH server of it")
+            .hint("`mvm setup --image debian` makes it")
+    })?;
+    context.run(&pack::seal(kind, name, &tools.id, source))
+}
+
+fn explain(error: PullError, origin: &config::Origin) -> Error {
+    match error {
+        PullError::Download(error) => error.from_origin(origin),
+        PullError::Denied { ref registry, .. } => {
+            let hint = format!(
+                "check the name; `docker login {registry}` or `podman login {registry}` keeps a login that mvm uses"
+            );
+            Error::failure(error).hint(hint)
+        }
+        PullError::NotFound { .. } => {
+            Error::failure(error).hint("check the name and the tag; the registry's own page lists them").hint(
+                format!("where another place stands for the registry, it is named in {}", origin.setting()),
+            )
+        }
+        PullError::Unusable { .. } => {
+            Error::failure(error).hint("take another tag, or `mvm image import` what a builder saved")
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Locks between several mvm on this host.
+
+use std::fs::File;
+use std::path::Path;
+
+/// One mvm at a time. The file stays; the lock goes with this value.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held")] File);
+
+impl Lock {
+    /// Takes the lock `name` in the folder `state`; `waiting` is called when someone else has it.
+    pub fn take(state: &Path, name: &str, waiting: impl FnOnce()) -> std::io::Result<Self> {
+        fs_err::create_dir_all(state)?;
+        let file = fs_err::File::create(state.join(name))?.into_parts().0;
+        if file.try_lock().is_err() {
+            waiting();
+            file.lock()?;
+        }
+        Ok(Self(file))
+    }
+}
