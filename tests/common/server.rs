@@ -16,6 +16,12 @@ pub(crate) enum Page {
     Cut(Vec<u8>, usize),
     /// Zeroes without an end, and without a length beforehand.
     Endless,
+    /// For those who bring the token; the others hear where one is to be had.
+    Guarded {
+        challenge: String,
+        token: String,
+        page: Box<Self>,
+    },
 }
 
 #[derive(Default)]
@@ -90,7 +96,21 @@ impl Server {
         let range = headers.get("range").map_or("", |range| range.as_str());
         self.note(format!("GET {target} {range}").trim_end());
         let from = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
-        let (bytes, cut) = match self.page(target) {
+        let page = match self.page(target) {
+            Page::Guarded { token, page, .. }
+                if headers.get("authorization") == Some(&format!("Bearer {token}")) =>
+            {
+                *page
+            }
+            page => page,
+        };
+        let (bytes, cut) = match page {
+            Page::Guarded { challenge, .. } => {
+                return write!(
+                    stream,
+                    "HTTP/1.1 401 X\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+            }
             Page::File(bytes) => (bytes, usize::MAX),
             Page::Cut(bytes, cut) => (bytes, cut),
             Page::Endless => {

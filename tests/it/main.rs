@@ -12,6 +12,7 @@ mod download;
 mod environment;
 mod firecracker_release;
 mod lima;
+mod oci;
 mod scripts;
 mod setup;
 mod ubuntu;

@@ -12,4 +12,5 @@ mod image;
 mod kill;
 mod lifecycle;
 mod network;
+mod oci;
 mod session;

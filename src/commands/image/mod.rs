@@ -91,8 +91,8 @@ fn pull(context: &mut Context<'_>, args: &Pull) -> Result<ExitCode> {
 }
 
 fn import(context: &mut Context<'_>, args: &Import) -> Result<ExitCode> {
-    if let Err(error) = fs_err::metadata(&args.path) {
-        return Err(Error::usage(error));
+    if !args.path.exists() {
+        return Err(Error::usage(format!("there is no file {}", args.path.display())));
     }
     if context.settings.dry_run {
         context.ui.data(format!("make the image {} of {}", args.name, args.path.display()));

@@ -108,6 +108,8 @@ fn remove(context: &mut Context<'_>, ids: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let freed = context.run(&image::remove(ids))?;
-    context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));
+    if !ids.is_empty() || freed > 0 {
+        context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));
+    }
     Ok(ExitCode::SUCCESS)
 }

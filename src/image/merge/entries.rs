@@ -45,8 +45,9 @@ impl<R: Read> Entries<R> {
     pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
         let (mut long_path, mut long_link, mut records) = (None, None, Vec::new());
         loop {
-            let rest = self.left + self.padding;
-            self.skip(rest)?;
+            self.skip(self.left)?;
+            // Some write a last entry without it, and without the mark of the end.
+            io::copy(&mut self.reader.by_ref().take(self.padding), &mut io::sink())?;
             (self.left, self.padding) = (0, 0);
             let Some(header) = self.header()? else {
                 return Ok(None);

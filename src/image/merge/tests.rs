@@ -324,6 +324,13 @@ fn packed_layers_are_recognised_and_damaged_ones_refused() {
     assert!(layers.refusal().contains("it is damaged"));
 }
 
+#[test]
+fn a_last_entry_may_lack_its_padding() {
+    let tar = Tar::default().file("a", "1234").0;
+    assert_eq!(Layers::of_bytes(vec![tar[..516].to_vec()]).shown(), "a 1234\n");
+    assert!(matches!(Layers::of_bytes(vec![tar[..515].to_vec()]).merge(), Err(MergeError::Read { .. })));
+}
+
 /// A tree as plain as can be: paths and what they are. It knows nothing of nodes, sources or passes.
 #[derive(Default, Clone)]
 struct Plain(BTreeMap<String, (usize, Option<String>)>);
