@@ -27,7 +27,8 @@ pub struct Dev {
 
 pub fn run(context: &mut Context<'_>, args: &Dev) -> Result<ExitCode> {
     let defaults = context.settings.machine.clone();
-    let wanted = Wanted::new(Goal::Dev, &args.name, args.machine.changes(), &defaults);
+    let changes = args.machine.changes(context, Goal::Dev)?;
+    let wanted = Wanted::new(Goal::Dev, &args.name, changes, &defaults);
     match reach(context, &wanted)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.command.is_empty() || Ui::is_interactive() => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Context;
-use super::reach::reach;
+use super::reach::{now, reach};
 use crate::config::{self, DEFAULT_MACHINE};
 use crate::download::Downloads;
 use crate::error::{Error, Result};
@@ -11,9 +11,9 @@ use crate::image::import::{self, Content};
 use crate::image::merge::{Layer, Merged};
 use crate::image::oci::{self, PullError, Reference, Registry, credentials};
 use crate::image::pack::{self, Kind, Source};
-use crate::image::{ImageName, OwnName};
+use crate::image::{self, ImageName, OwnName, kernel};
 use crate::lock::Lock;
-use crate::microvm::{Changes, Goal, MachineName, Observed, Scope, Wanted};
+use crate::microvm::{Changes, Goal, ImageState, MachineName, Observed, Scope, Wanted};
 
 /// What was made, or was there already.
 pub(super) struct Made {
@@ -103,6 +103,53 @@ pub(super) fn ready(context: &mut Context<'_>) -> Result<Observed> {
     let changes = Changes { image: Some(image), ..Changes::default() };
     reach(context, &Wanted::new(Goal::Setup, &name, changes, &defaults))?;
     context.look(scope)
+}
+
+/// The id of the image that has the kernel in `path` and is else the one asked for, which is made where it is missing. Nothing
+/// in a dry run.
+pub(super) fn with_kernel(
+    context: &mut Context<'_>,
+    goal: Goal,
+    asked: &mut Option<ImageName>,
+    path: &Path,
+) -> Result<Option<String>> {
+    let scope = Scope { machine: None, probe: false };
+    let mut observed = context.look(scope)?;
+    let kernel = kernel::own(path, &observed.host.arch)
+        .map_err(|why| Error::usage(format!("{} is no kernel for machines: {why}", path.display())))?;
+    let name = asked.clone().or_else(|| context.settings.machine.image.clone()).unwrap_or_else(|| {
+        let there =
+            [ImageName::Ubuntu, ImageName::default()].into_iter().find(|name| observed.image(name).is_some());
+        there.unwrap_or_default()
+    });
+    if context.settings.dry_run {
+        context.ui.data(format!("make an image of {name} with the kernel {}", path.display()));
+        return Ok(None);
+    }
+    if observed.image(&name).is_none() && goal == Goal::Dev {
+        let machine: MachineName = DEFAULT_MACHINE.parse().map_err(Error::failure)?;
+        let defaults = context.settings.machine.clone();
+        let changes = Changes { image: Some(name.clone()), ..Changes::default() };
+        reach(context, &Wanted::new(Goal::Setup, &machine, changes, &defaults))?;
+        observed = context.look(scope)?;
+    }
+    let from = observed.image(&name).ok_or_else(|| {
+        Error::failure(format!("the image {name} is not there yet"))
+            .hint("`mvm image ls` shows those that are there")
+    })?;
+    let to = image::with_kernel(from, &kernel, now());
+    *asked = Some(name);
+    if !matches!(observed.image_by_id(&to.id), Some(ImageState::Usable(_))) {
+        let cache = &context.settings.network.cache;
+        fs_err::create_dir_all(cache)?;
+        let file = tempfile::NamedTempFile::new_in(cache)?;
+        fs_err::write(file.path(), &kernel.bytes)?;
+        let script = image::derive(from, &to, &kernel, file.path())?;
+        let _lock = lock(context)?;
+        context.ui.step(&format!("Preparing {} with {}", from.label(), path.display()));
+        context.run(&script)?;
+    }
+    Ok(Some(to.id))
 }
 
 /// Reads all layers once.

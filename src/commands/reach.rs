@@ -207,7 +207,11 @@ fn start(
     let Some(ImageState::Usable(image)) = observed.image_by_id(&spec.image_id) else {
         return Err(Error::failure(format!("the image {} of `{name}` is gone", spec.image)));
     };
-    let files = Files { folder: format!("../../images/{}", image.id), tools: image.tools.is_some() };
+    let files = Files {
+        folder: format!("../../images/{}", image.id),
+        tools: image.tools.is_some(),
+        own_kernel: image.own_kernel,
+    };
     let launch = vmm.launch(spec, &observed.host, &files, now());
     match context.run(&microvm::start(spec, image, vmm, &launch, &keys)?)? {
         Started::Ready { pid, .. } => Ok(pid),

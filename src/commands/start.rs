@@ -1,7 +1,8 @@
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::reach::reach;
-use super::{Context, ssh};
+use super::{Context, images, ssh};
 use crate::config::DEFAULT_MACHINE;
 use crate::error::Result;
 use crate::microvm::{Changes, DiskSize, Goal, ImageName, MachineName, Memory, VmmChoice, Wanted};
@@ -40,18 +41,29 @@ pub struct MachineArgs {
     /// The image of a new machine: `ubuntu`, `debian`, `debian:trixie`, one of a registry, or an imported one
     #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]
     image: Option<ImageName>,
+    /// The kernel of a new machine, in the place of its image's: a vmlinux, a bzImage, or an arm64 Image
+    ///
+    /// All that machines need must be built in: where the kernel carries its configuration, what is missing is named.
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
 }
 
 impl MachineArgs {
-    pub fn changes(&self) -> Changes {
-        let Self { cpus, memory, disk, vmm, ref image } = *self;
-        Changes { image: image.clone(), cpus, memory, disk, vmm }
+    /// What the flags ask for; an image with the kernel that they name is made first.
+    pub fn changes(&self, context: &mut Context<'_>, goal: Goal) -> Result<Changes> {
+        let Self { cpus, memory, disk, vmm, ref image, .. } = *self;
+        let mut changes = Changes { image: image.clone(), cpus, memory, disk, vmm, image_id: None };
+        if let Some(path) = &self.kernel {
+            changes.image_id = images::with_kernel(context, goal, &mut changes.image, path)?;
+        }
+        Ok(changes)
     }
 }
 
 pub fn run(context: &mut Context<'_>, args: &Start) -> Result<ExitCode> {
     let defaults = context.settings.machine.clone();
-    let wanted = Wanted::new(Goal::Start, &args.name, args.machine.changes(), &defaults);
+    let changes = args.machine.changes(context, Goal::Start)?;
+    let wanted = Wanted::new(Goal::Start, &args.name, changes, &defaults);
     match reach(context, &wanted)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.detach && Ui::is_interactive() => {

@@ -14,8 +14,9 @@ pub mod ubuntu;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::digest::Sha256;
 use crate::script;
 use crate::shell::{Call, Script};
 
@@ -24,7 +25,7 @@ pub use debian::Suite;
 pub use name::{ImageName, OwnName};
 
 /// `image.json`, written by the script that makes the image.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// Of this file's form.
     pub version: u32,
@@ -42,6 +43,9 @@ pub struct Image {
     pub initrd: ImageFile,
     /// The base of the image `debian` once more, where this one has neither an SSH server of ours nor modules.
     pub tools: Option<ImageFile>,
+    /// Whether its kernel is the user's: the initrd's modules may be none of its own.
+    #[serde(default)]
+    pub own_kernel: bool,
     /// How its programs are run, where it says so.
     #[serde(default)]
     pub config: Config,
@@ -52,8 +56,9 @@ pub struct Image {
 }
 
 /// One file of an image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFile {
+    pub sha256: Option<Sha256>,
     pub bytes: u64,
 }
 
@@ -76,6 +81,31 @@ impl Image {
 pub fn remove(ids: &[String]) -> Script<u64> {
     script!("image/remove" with ["cell/lib"], |answer| answer.get("FREED"))
         .args(ids.iter().map(String::as_str))
+}
+
+/// The image that differs from `image` in its kernel.
+pub fn with_kernel(image: &Image, kernel: &kernel::Own, created: u64) -> Image {
+    let both = format!("{} {}", image.id, kernel.sha256);
+    let digits = |text: String, count| text.chars().take(count).collect::<String>();
+    Image {
+        id: digits(Sha256::of(both.as_bytes()).to_string(), 12),
+        // Not what is meant by the image's name alone.
+        suite: format!("{}kernel-{}", image.suite, digits(kernel.sha256.to_string(), 8)),
+        created,
+        kernel: ImageFile { bytes: kernel.bytes.len() as u64, sha256: Some(kernel.sha256) },
+        own_kernel: true,
+        ..image.clone()
+    }
+}
+
+/// Makes it on the Linux side, of the file `kernel`.
+pub fn derive(from: &Image, to: &Image, kernel: &kernel::Own, file: &Path) -> serde_json::Result<Script<()>> {
+    Ok(script!("image/derive" with ["cell/lib"], |_| Ok(()))
+        .input("FROM", from.id.as_str())
+        .input("ID", to.id.as_str())
+        .input("KERNEL_SHA256", kernel.sha256.to_string())
+        .input("IMAGE_JSON", serde_json::to_string(to)?)
+        .payload(file.to_owned()))
 }
 
 /// Writes an image to standard output, as a tar of its files.

@@ -29,6 +29,8 @@ pub struct Changes {
     pub memory: Option<Memory>,
     pub disk: Option<DiskSize>,
     pub vmm: Option<VmmChoice>,
+    /// The very image, where it was made for this machine.
+    pub image_id: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -163,6 +165,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
             check_image_of(observed, spec)?;
             spec.image_id.clone()
         }
+        None if wanted.changes.image_id.is_some() => wanted.changes.image_id.clone().unwrap_or_default(),
         None => {
             if let Some(image) = observed.image(&asked) {
                 image.id.clone()
@@ -308,6 +311,10 @@ fn refuse_impossible(spec: &Spec, changes: &Changes) -> Result<()> {
             "give `--disk` at least {}, or make another machine: `mvm dev OTHER --disk {disk}`",
             spec.disk_bytes
         )));
+    }
+    if changes.image_id.as_ref().is_some_and(|id| *id != spec.image_id) {
+        return Err(Error::failure(format!("the machine `{name}` was made with another kernel"))
+            .hint(format!("make another machine with this one: `mvm dev OTHER --kernel FILE`; or `mvm destroy {name}` first")));
     }
     if let Some(image) = changes.image.as_ref().filter(|image| **image != spec.image) {
         return Err(Error::failure(format!(

@@ -8,7 +8,7 @@ use crate::microvm::sample_spec;
 
 /// A host where everything is there, with the image, and no machine.
 fn ready() -> Observed {
-    let file = ImageFile { bytes: 1 };
+    let file = ImageFile { bytes: 1, sha256: None };
     let image = Image {
         version: 1,
         id: "abc".into(),

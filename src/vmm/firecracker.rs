@@ -10,7 +10,7 @@ use crate::network;
 const API_SOCKET: &str = "api.sock";
 
 pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, epoch: u64) -> Launch {
-    let Files { folder, tools } = image;
+    let Files { folder, tools, .. } = image;
     let mut args = kernel_args(host, image, Bus::Mmio, epoch);
     if host.arch == "aarch64" {
         args.insert(0, "keep_bootcon".to_owned());

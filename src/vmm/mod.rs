@@ -44,6 +44,8 @@ pub struct Files {
     pub folder: String,
     /// Whether there are tools for an image of others: a third drive.
     pub tools: bool,
+    /// Whether the kernel is the user's, so that the initrd's modules may not be its own.
+    pub own_kernel: bool,
 }
 
 /// How a machine's VMM is started.
@@ -167,6 +169,7 @@ fn kernel_args(host: &HostFacts, image: &Files, bus: Bus, epoch: u64) -> Vec<Str
     ]
     .into_iter()
     .chain(image.tools.then(|| "mvm.tools=1".to_owned()))
+    .chain(image.own_kernel.then(|| "mvm.own=1".to_owned()))
     .collect()
 }
 
@@ -187,7 +190,7 @@ mod tests {
     }
 
     pub(super) fn files() -> Files {
-        Files { folder: "../../images/abc".to_owned(), tools: false }
+        Files { folder: "../../images/abc".to_owned(), tools: false, own_kernel: false }
     }
 
     #[test]

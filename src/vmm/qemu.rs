@@ -5,7 +5,7 @@ use crate::microvm::{HostFacts, Spec};
 use crate::network;
 
 pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, epoch: u64) -> Launch {
-    let Files { folder, tools } = image;
+    let Files { folder, tools, .. } = image;
     let machine = Machine::choose(vmm, host);
     let (bus, device) = match machine {
         Machine::Microvm => (Bus::Mmio, "device"),

@@ -9,6 +9,7 @@ mod faults;
 mod firecracker;
 mod host;
 mod image;
+mod kernel;
 mod kill;
 mod lifecycle;
 mod network;

@@ -1,7 +1,12 @@
-//! Kernels as files: which form and which processor, told by their first bytes.
+//! Kernels as files: which form and which processor, told by their first bytes; and those of the user's.
+
+pub mod options;
+mod unpack;
 
 use std::io::Read;
 use std::path::Path;
+
+use crate::digest::Sha256;
 
 /// The form of a kernel's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,33 @@ impl Kernel {
             (true, format, _) => Ok(format),
         }
     }
+}
+
+/// A kernel of the user's, in the form that the VMMs take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    pub bytes: Vec<u8>,
+    pub sha256: Sha256,
+}
+
+/// More than any kernel has.
+const LARGEST: u64 = 1 << 30;
+
+/// Reads the kernel in `path` and checks that machines can be started with it; the error says why not.
+pub fn own(path: &Path, arch: &str) -> Result<Own, String> {
+    let format = recognise(path)?.for_arch(arch)?;
+    let mut bytes = Vec::new();
+    let file = fs_err::File::open(path).map_err(|error| error.to_string())?;
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if format == Format::BzImage {
+        bytes = unpack::bzimage(&bytes)?;
+    }
+    let missing = options::missing(&bytes, arch);
+    if missing.is_empty() {
+        let sha256 = Sha256::of(&bytes);
+        return Ok(Own { bytes, sha256 });
+    }
+    Err(format!("machines need more than it was built with: {}", missing.join(", ")))
 }
 
 /// As much as the headers take.

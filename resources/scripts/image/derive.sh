@@ -1,0 +1,22 @@
+# image/derive: makes an image that differs from another in its kernel; all else are the same files. Safe to repeat: it appears
+# by one rename.
+# In: FROM and ID (images' ids), KERNEL_SHA256, IMAGE_JSON, stdin the kernel.
+: "${FROM:?}" "${ID:?}" "${KERNEL_SHA256:?}" "${IMAGE_JSON:?}"
+images=$MVM_HOME/images
+work=$images/.import.partial
+lock .images
+[[ -e $images/$FROM/image.json ]] || die gone "the image $FROM is gone"
+rm -rf "$work"
+mkdir -p "$work" && cat >"$work/kernel" || die no-space "cannot write $work/kernel"
+read -r digest _ < <(sha256sum "$work/kernel")
+[[ $digest == "$KERNEL_SHA256" ]] || die cut "the kernel did not arrive whole: its SHA-256 is $digest"
+for file in "$images/$FROM"/{base,initrd,tools}; do
+  [[ ! -e $file ]] || ln "$file" "$work/" 2>/dev/null || cp "$file" "$work/" || die no-space "cannot write $work"
+done
+printf '%s\n' "$IMAGE_JSON" >"$work/image.json"
+chmod 0400 "$work/kernel" "$work/image.json"
+sync "$work/kernel" "$work/image.json" "$work"
+rm -rf "${images:?}/$ID"
+mv -T "$work" "$images/$ID"
+sync "$images"
+answer DONE yes
