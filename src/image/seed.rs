@@ -13,6 +13,9 @@ const SSHD_CONFIG: &str = include_str!("../../resources/guest/sshd_config");
 const EXEC: &str = include_str!("../../resources/guest/exec");
 /// PID 1 of images that have no init.
 const PID1: &str = include_str!("../../resources/guest/pid1");
+/// What an image of others is made fit for logins by, and what becomes a program of its tools.
+const FIT: &str = include_str!("../../resources/guest/fit");
+const TOOL: &str = include_str!("../../resources/guest/tool");
 /// What a session of an image of others begins with.
 const SESSION: &str = include_str!("../../resources/guest/session");
 /// The guest's side of `mvm cp`.
@@ -51,10 +54,15 @@ pub fn archive(host_name: &str, keys: &Keys, foreign: Option<&Config>) -> std::i
     if let Some(config) = foreign {
         for (name, mode, content) in [
             ("seed/pid1", 0o755, PID1.to_owned()),
+            ("seed/fit", 0o755, FIT.to_owned()),
+            ("seed/tool", 0o755, TOOL.to_owned()),
             ("seed/session", 0o755, SESSION.to_owned()),
             ("seed/directory", 0o644, config.directory().map(line).unwrap_or_default()),
         ] {
             entry(&mut bytes, name, ModeFileType::Regular, mode, content.as_bytes())?;
+        }
+        if config.env.as_ref().is_none_or(Vec::is_empty) {
+            entry(&mut bytes, "seed/login", ModeFileType::Regular, 0o644, b"")?;
         }
     }
     trailer(bytes)

@@ -142,7 +142,8 @@ fn musl_and_a_shell_are_an_image() {
         &format!(
             "{PROGRAM}\nmkdir -p tree/bin tree/lib tree/etc; musl-gcc -O1 -o tree/bin/app app.c; \
              cp /lib/ld-musl-*.so.1 tree/lib/; cp -L \"$(command -v busybox)\" tree/bin/busybox; \
-             for name in sh ls id reboot; do ln -s busybox tree/bin/$name; done; \
+             for name in sh ls id reboot sleep grep cat; do ln -s busybox tree/bin/$name; done; \
+             mkdir tree/sbin; ln -s /bin/busybox tree/sbin/init; \
              printf 'root:x:0:0:root:/root:/bin/sh\\nweb:x:1000:1000::/:/bin/sh' >tree/etc/passwd; \
              tar -C tree --owner=0 --group=0 -czf musl.tar.gz ."
         ),
@@ -153,6 +154,12 @@ fn musl_and_a_shell_are_an_image() {
     let seen =
         host.mvm(&["dev", "musl", "--image", "musl", "--", "app one; echo $?; id -un; ls /etc/passwd"]);
     assert_eq!(seen.stdout, "one in /root with (null)\n7\nroot\n/etc/passwd\n", "{seen}");
+    let id = host.ok(&["exec", "musl", "-u", "web", "--", "id", "-un"]).stdout;
+    assert_eq!(id, "web\n");
+    // An init that would start gettys alone is none: PID 1 is mvm's, and reaps what nobody waits for.
+    let line = "cat /proc/1/comm; (sleep 0.1 &); sleep 0.5; grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null || echo none";
+    let seen = host.ok(&["exec", "musl", "--", "sh", "-c", line]);
+    assert_eq!(seen.stdout, "pid1\nnone\n", "{seen}");
     // The image's own `reboot` ends the machine as mvm's stop does.
     host.mvm(&["exec", "musl", "--", "reboot"]);
     wait_until("the end of the machine", || host.status("musl")["state"] == "stopped");
