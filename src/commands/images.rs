@@ -63,7 +63,7 @@ pub(super) fn import(
 ) -> Result<Made> {
     let unusable = |why: String| {
         Error::failure(format!("{} cannot be imported: {why}", path.display())).hint(
-            "mvm takes what `docker save`, `podman save` and OCI's tools write, tars of a tree (gzip, zstd), squashfs and ext4",
+            "mvm takes what `docker save`, `podman save` and OCI's tools write, tars of a tree (gzip, xz, zstd), squashfs and ext4",
         )
     };
     let cache = &context.settings.network.cache;

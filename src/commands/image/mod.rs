@@ -54,7 +54,7 @@ struct Pull {
 
 /// Make an image of a file
 ///
-/// Takes what `docker save` and `podman save` write, OCI archives and layouts, tars of a tree (gzip, zstd), squashfs, ext4, and
+/// Takes what `docker save` and `podman save` write, OCI archives and layouts, tars of a tree (gzip, xz, zstd), squashfs, ext4, and
 /// what `mvm image export` wrote.
 #[derive(Debug, clap::Args)]
 struct Import {

@@ -56,9 +56,6 @@ pub fn open(path: &Path, arch: &str, scratch: &Path) -> Result<Found, String> {
     if head.get(0x438..0x43a) == Some(b"\x53\xef") {
         return file_system(path, Kind::Ext4);
     }
-    if head.starts_with(b"\xfd7zXZ\0") {
-        return Err(format!("it is compressed by xz: run `xz -dk {}` first", path.display()));
-    }
     if let Some(archive) = Archive::of_file(path).map_err(text)? {
         return of_archive(&archive, arch);
     }
@@ -72,7 +69,7 @@ pub fn open(path: &Path, arch: &str, scratch: &Path) -> Result<Found, String> {
             return of_archive(&archive, arch);
         }
     }
-    let first = first_block(&blob).map_err(text)?;
+    let first = first_block(&blob).map_err(|error| format!("it cannot be unpacked: {error}"))?;
     if first.get(257..262) != Some(b"ustar") && !is_old_tar(&first) {
         return Err(
             "it is neither an image's archive, nor a tar, nor a squashfs or ext4 file system".to_owned()

@@ -57,14 +57,23 @@ fn what_docker_saves() {
 }
 
 #[test]
-fn what_docker_saves_and_gzip_packs() {
+fn what_is_packed_as_a_whole() {
     use std::io::Write as _;
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&saved()).unwrap();
-    let Found { content: Content::Layers(layers), .. } = opened(&gzip.finish().unwrap()).unwrap() else {
-        panic!()
-    };
-    assert_eq!(layers.len(), 2);
+    for image in [saved(), tar_of(&[("etc/passwd", b"root")], &[])] {
+        let count = |bytes: &[u8]| match opened(bytes).unwrap().content {
+            Content::Layers(layers) => layers.len(),
+            other => panic!("{other:?}"),
+        };
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&image).unwrap();
+        let options = lzma_rust2::XzOptions::with_preset(1);
+        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        xz.write_all(&image).unwrap();
+        for packed in [gzip.finish().unwrap(), xz.finish().unwrap(), zstd::encode_all(&image[..], 1).unwrap()]
+        {
+            assert_eq!(count(&packed), count(&image));
+        }
+    }
 }
 
 #[test]
@@ -117,7 +126,7 @@ fn what_is_no_image() {
     for (bytes, part) in [
         (b"<html>".to_vec(), "neither"),
         (Vec::new(), "neither"),
-        (b"\xfd7zXZ\0".to_vec(), "xz -dk"),
+        (b"\xfd7zXZ\0".to_vec(), "cannot be unpacked"),
         (b"hsqs".to_vec(), "squashfs"),
         (tar_of(&[("manifest.json", several)], &[]), "x:1, y:1"),
         (tar_of(&[("manifest.json", outside)], &[]), "lacks"),

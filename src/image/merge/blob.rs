@@ -18,6 +18,7 @@ pub struct Blob {
 pub enum Packing {
     None,
     Gzip,
+    Xz,
     Zstd,
 }
 
@@ -25,6 +26,7 @@ impl Packing {
     pub fn of(first: &[u8]) -> Self {
         match first {
             [0x1f, 0x8b, ..] => Self::Gzip,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             // A frame, or one to be skipped, as zstd:chunked begins with.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::None,
@@ -34,6 +36,8 @@ impl Packing {
 
 /// The most memory a zstd frame may ask for: 2^25 bytes. Registries' tools stay below 2^23.
 const ZSTD_WINDOW_LOG: u32 = 25;
+/// The most memory xz may ask for, in KiB: `xz -9` asks for 65 MiB.
+const XZ_MEMORY: u32 = 80 << 10;
 const BUFFER: usize = 128 << 10;
 
 impl Blob {
@@ -52,7 +56,7 @@ impl Blob {
 
     pub fn packing(&self) -> io::Result<Packing> {
         let mut first = Vec::new();
-        self.open()?.take(4).read_to_end(&mut first)?;
+        self.open()?.take(6).read_to_end(&mut first)?;
         Ok(Packing::of(&first))
     }
 
@@ -63,6 +67,10 @@ impl Blob {
             Packing::None => Box::new(file),
             // Several members are common: parallel packers and eStargz write them.
             Packing::Gzip => Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file))),
+            Packing::Xz => {
+                let decoder = lzma_rust2::XzReader::new_mem_limit(file, true, XZ_MEMORY);
+                Box::new(BufReader::with_capacity(BUFFER, decoder))
+            }
             Packing::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(file)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
