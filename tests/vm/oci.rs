@@ -1,5 +1,6 @@
 //! Images of others: of a real registry, of files that real tools write; and what boots of them.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -289,4 +290,39 @@ fn an_export_is_imported_without_a_network() {
     assert!(!listed.contains("again"), "{listed}");
     forget(&host, "first");
     fs_err::remove_file(&file).unwrap();
+}
+
+/// Killed at its longest step: nothing looks like an image then, and the next one works.
+#[test]
+fn a_cut_off_import_leaves_no_image() {
+    let (host, Some(())) = (any_host(), tools()) else { return };
+    let dir = folder();
+    sh(
+        dir.path(),
+        "mkdir -p tree/bin tree/many; cp -L \"$(command -v busybox)\" tree/bin/busybox; head -c 60M /dev/urandom >tree/noise; \
+         (cd tree/many; mkdir $(seq 100); for folder in *; do (cd $folder; touch $(seq 1000)); done); tar -C tree -cf b.tar .",
+    );
+    let file = dir.path().join("b.tar").to_string_lossy().into_owned();
+    let import = ["image", "import", &file, "--as", "cutoff"];
+    let is_there = || host.ok(&["image", "ls"]).stdout.contains("cutoff");
+    let mut child = host.mvm_command(&import).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    lines.find(|line| line.starts_with("==> Compressing")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!is_there());
+    host.ok(&import);
+    assert!(is_there());
+    host.forget("cutoff");
+    let seen = host.ok(&[
+        "dev",
+        "cutoff",
+        "--image",
+        "cutoff",
+        "--",
+        "/bin/busybox ls /many/7 | /bin/busybox wc -l",
+    ]);
+    assert_eq!(seen.stdout, "1000\n");
+    host.ok(&["destroy", "cutoff", "--yes"]);
+    forget(&host, "cutoff");
 }

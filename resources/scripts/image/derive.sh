@@ -7,7 +7,8 @@ work=$images/.import.partial
 lock .images
 [[ -e $images/$FROM/image.json ]] || die gone "the image $FROM is gone"
 rm -rf "$work"
-mkdir -p "$work" && cat >"$work/kernel" || die no-space "cannot write $work/kernel"
+mkdir -p "$work" || die no-space "cannot make $work"
+cat >"$work/kernel" || die no-space "cannot write $work/kernel"
 read -r digest _ < <(sha256sum "$work/kernel")
 [[ $digest == "$KERNEL_SHA256" ]] || die cut "the kernel did not arrive whole: its SHA-256 is $digest"
 for file in "$images/$FROM"/{base,initrd,tools}; do
