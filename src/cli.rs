@@ -3,7 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, cp, destroy, dev, doctor, exec, image, setup, shell, ssh, start, status, stop,
+    bootstrap, cp, destroy, dev, doctor, exec, image, proxy, setup, shell, ssh, ssh_config, start, status,
+    stop,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -70,6 +71,8 @@ pub enum Command {
     Exec(exec::Exec),
     Shell(shell::Shell),
     Cp(cp::Cp),
+    Proxy(proxy::Proxy),
+    SshConfig(ssh_config::SshConfig),
     Status(status::Status),
     Destroy(destroy::Destroy),
     Image(image::Image),

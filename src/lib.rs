@@ -5,6 +5,7 @@
 //! - [`cli`], [`commands`]: what the user types, one file a command.
 //! - [`ui`], [`error`], [`config`]: what is printed, what goes wrong, what is set.
 //! - [`microvm`]: machines: look, plan, do.
+//! - [`access`]: what lets other tools into machines.
 //! - [`doctor`], [`bootstrap`]: what the Linux side needs, and its installation.
 //! - [`image`]: kernel, base and initrd; the seed of a machine.
 //! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell.
@@ -13,6 +14,7 @@
 //! - [`transfer`]: files and trees as archives. [`lock`]: several mvm on one host.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
+pub mod access;
 pub mod bootstrap;
 pub mod cli;
 pub mod commands;

@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use super::{Context, side};
+use super::{Context, side, ssh_config};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
@@ -47,8 +47,10 @@ pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
     }
     let script = if args.all { microvm::destroy_all(&names) } else { microvm::destroy(&names) };
     let freed = context.run(&script)?;
+    ssh_config::forget(context.ui, &names);
     context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));
     if args.all {
+        ssh_config::undo(context.ui)?;
         say_left(context.ui);
     }
     Ok(ExitCode::SUCCESS)
@@ -97,6 +99,7 @@ pub fn vm(settings: &Settings, ui: &mut Ui) -> Result<ExitCode> {
         .delete(&mut |event| ui.event(event))
         .map_err(|error| Error::from(error).hint(format!("remove {} by hand", instance.dir.display())))?;
     ui.say(format!("Removed; {used} of disk are free again."));
+    ssh_config::undo(ui)?;
     say_left(ui);
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod exec;
 pub mod image;
 mod images;
+pub mod proxy;
 mod reach;
 mod running;
 pub mod setup;
@@ -15,6 +16,7 @@ pub mod shell;
 mod side;
 mod sources;
 pub mod ssh;
+pub mod ssh_config;
 pub mod start;
 pub mod status;
 pub mod stop;
@@ -71,6 +73,11 @@ impl Context<'_> {
 
 pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
     let settings = Settings::resolve(cli.global.flags())?;
+    if let Command::SshConfig(args) = &cli.command
+        && args.is_remove()
+    {
+        return ssh_config::remove(&settings, ui);
+    }
     let (linux, lima): (Box<dyn Linux>, _) = match settings.host {
         Host::Native if cfg!(target_os = "linux") => (Box::new(Native::new()), None),
         Host::Native => {
@@ -99,7 +106,9 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Stop(args) => stop::run(context, &args),
         Command::Exec(args) => exec::run(context, &args),
         Command::Cp(args) => cp::run(context, &args),
+        Command::Proxy(args) => proxy::run(context, &args),
         Command::Ssh(args) => ssh::run(context, &args),
+        Command::SshConfig(args) => ssh_config::run(context, &args),
         Command::Shell(args) => shell::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Destroy(args) => destroy::run(context, &args),

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::sources::{self, Got};
-use super::{Context, images, side};
+use super::{Context, images, side, ssh_config};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
@@ -214,7 +214,10 @@ fn start(
     };
     let launch = vmm.launch(spec, &observed.host, &files, now());
     match context.run(&microvm::start(spec, image, vmm, &launch, &keys)?)? {
-        Started::Ready { pid, .. } => Ok(pid),
+        Started::Ready { pid, .. } => {
+            ssh_config::refresh(context, name, observed.machine(name).is_none());
+            Ok(pid)
+        }
         Started::Failed(trouble) => {
             show_console(context, &trouble.console);
             Err(explain(name, &observed.host.home, &trouble))

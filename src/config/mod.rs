@@ -150,6 +150,28 @@ fn home() -> PathBuf {
     std::env::home_dir().unwrap_or_else(|| "/".into())
 }
 
+/// ssh's configuration of this user.
+pub fn ssh_config_path() -> PathBuf {
+    home().join(".ssh/config")
+}
+
+/// MVM_HOME, where the user has set it.
+pub fn mvm_home() -> Option<String> {
+    environment("MVM_HOME")
+}
+
+/// This program, by the name under which it will be found after an update, too: on PATH it is often a link.
+pub fn own_program() -> std::io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let real = fs_err::canonicalize(&own)?;
+    let path = environment("PATH").unwrap_or_default();
+    let named = std::env::split_paths(&path).map(|dir| dir.join("mvm")).filter(|file| file.is_absolute());
+    Ok(named
+        .into_iter()
+        .find(|file| fs_err::canonicalize(file).is_ok_and(|file| file == real))
+        .unwrap_or(own))
+}
+
 /// Where config.toml is.
 pub fn file_path() -> Option<PathBuf> {
     if let Some(path) = environment("MVM_CONFIG") {

@@ -8,6 +8,11 @@ use crate::shell::Call;
 /// What ssh, and the script that starts it, end with when the guest was not reached. A command may end with it as well.
 pub const NOT_REACHED: i32 = 255;
 
+const LIB: &str = include_str!("../../resources/scripts/cell/lib.sh");
+const MACHINES: &str = include_str!("../../resources/scripts/microvm/lib.sh");
+/// However mvm ends, what it started ends with it.
+const HANGING_ON: [&str; 4] = ["setpriv", "--pdeathsig", "TERM", "env"];
+
 /// What is to be run in a machine.
 #[derive(Debug, Clone, Default)]
 pub struct Session<'a> {
@@ -53,13 +58,20 @@ pub fn shell_line(name: &MachineName, line: &OsStr, terminal: Option<&str>) -> C
     enter(name, line, true, terminal)
 }
 
+/// What connects the standard streams with the machine's SSH server.
+pub fn proxy(name: &MachineName) -> Call {
+    const PROXY: &str = include_str!("../../resources/scripts/microvm/proxy.sh");
+    const RELAY: &str = include_str!("../../resources/scripts/microvm/relay.sh");
+    let mut argv: Vec<OsString> = HANGING_ON.map(OsString::from).into();
+    argv.extend([format!("NAME={name}").into(), format!("RELAY={RELAY}").into()]);
+    argv.extend(["bash".into(), "-c".into(), [LIB, MACHINES, PROXY].concat().into(), "mvm-proxy".into()]);
+    Call { argv, stdin: None, terminal: false }
+}
+
 fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>) -> Call {
-    const LIB: &str = include_str!("../../resources/scripts/cell/lib.sh");
-    const MACHINES: &str = include_str!("../../resources/scripts/microvm/lib.sh");
     const ENTER: &str = include_str!("../../resources/scripts/microvm/enter.sh");
     let yes = |is: bool| if is { "yes" } else { "no" };
-    // However mvm ends, ssh ends with it, and what it runs with ssh.
-    let mut argv: Vec<OsString> = ["setpriv", "--pdeathsig", "TERM", "env"].map(OsString::from).into();
+    let mut argv: Vec<OsString> = HANGING_ON.map(OsString::from).into();
     argv.push(format!("NAME={name}").into());
     argv.push([OsStr::new("LINE="), line].into_iter().collect());
     argv.push(format!("INPUT={}", yes(input)).into());

@@ -79,7 +79,13 @@ fn shellcheck_finds_nothing() {
     }
     assert!(texts.len() >= 8, "the scripts were not found in the sources");
     // Those without a prelude.
-    for names in [&["cell/cell"][..], &["cell/inside"], &["cell/lib", "microvm/lib", "microvm/enter"]] {
+    for names in [
+        &["cell/cell"][..],
+        &["cell/inside"],
+        &["cell/lib", "microvm/lib", "microvm/enter"],
+        &["cell/lib", "microvm/lib", "microvm/proxy"],
+        &["microvm/relay"],
+    ] {
         let text: String = names.iter().map(|name| read(name)).collect();
         texts.push((names.join(" + "), format!("# shellcheck shell=bash\n{text}")));
     }

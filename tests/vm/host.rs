@@ -95,6 +95,11 @@ impl Host {
         command
     }
 
+    /// The binary under test.
+    pub(crate) fn program(&self) -> &Path {
+        &self.mvm
+    }
+
     pub(crate) fn mvm_command(&self, args: &[&str]) -> Command {
         let mut command = self.command(&self.mvm);
         command.args(args);
