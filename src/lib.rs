@@ -12,6 +12,7 @@
 //! - [`lima`]: the Lima VM in which machines run where this host is no Linux.
 //! - [`download`], [`http`], [`digest`]: what comes from the network, verified.
 //! - [`transfer`]: files and trees as archives. [`lock`]: several mvm on one host.
+//! - [`hostile`]: what others give, for the fuzzers.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
 pub mod access;
@@ -23,6 +24,7 @@ pub mod digest;
 pub mod doctor;
 pub mod download;
 pub mod error;
+pub mod hostile;
 pub mod http;
 pub mod image;
 pub mod lima;

@@ -9,6 +9,7 @@ mod access;
 mod apt;
 mod broken_state;
 mod cli;
+mod corpus;
 mod download;
 mod environment;
 mod firecracker_release;

@@ -52,11 +52,16 @@ const LARGEST: u64 = 1 << 30;
 
 /// Reads the kernel in `path` and checks that machines can be started with it; the error says why not.
 pub fn own(path: &Path, arch: &str) -> Result<Own, String> {
-    let format = recognise(path)?.for_arch(arch)?;
+    recognise(path)?.for_arch(arch)?;
     let mut bytes = Vec::new();
     let file = fs_err::File::open(path).map_err(|error| error.to_string())?;
     file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if format == Format::BzImage {
+    of_bytes(bytes, arch)
+}
+
+/// As [`own`], of a file's bytes.
+pub fn of_bytes(mut bytes: Vec<u8>, arch: &str) -> Result<Own, String> {
+    if recognise_head(&bytes)?.for_arch(arch)? == Format::BzImage {
         bytes = unpack::bzimage(&bytes)?;
     }
     let missing = options::missing(&bytes, arch);

@@ -1,0 +1,53 @@
+//! What others give to mvm, each kind with all that reads it: the fuzzers' targets (fuzz/), and tests over their corpus. Whatever the
+//! bytes, they end in an answer or an error.
+
+use std::io;
+
+use crate::image::merge::{Blob, Layer, Merged};
+use crate::image::{Image, ImageName, kernel, oci};
+
+/// A layer of an image.
+pub fn merge(bytes: &[u8]) {
+    let Ok(file) = tempfile::NamedTempFile::new() else { return };
+    if fs_err::write(file.path(), bytes).is_err() {
+        return;
+    }
+    let Ok(blob) = Blob::file(file.path().to_owned()) else { return };
+    if let Ok(merged) = Merged::read(vec![Layer { blob, diff_id: None }], &mut |_| {}) {
+        merged.write(&mut io::sink(), &mut |_| {}).unwrap_or_default();
+    }
+}
+
+/// An image's name; what was read reads again as the same.
+pub fn reference(bytes: &[u8]) {
+    if let Some(name) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<ImageName>().ok()) {
+        assert_eq!(name.to_string().parse(), Ok(name));
+    }
+}
+
+/// A manifest, an index, or an image's configuration.
+pub fn manifest(bytes: &[u8]) {
+    for arch in ["x86_64", "aarch64"] {
+        drop(oci::parse(bytes, arch));
+        if let Ok(image) = oci::parse_config(bytes, arch) {
+            // It becomes a line of sshd's settings.
+            assert!(!image.config.sshd_environment().contains('\n'));
+            assert!(image.config.directory().is_none_or(|folder| !folder.contains('\n')));
+        }
+    }
+}
+
+/// `image.json`.
+pub fn image_json(bytes: &[u8]) {
+    if let Ok(image) = serde_json::from_slice::<Image>(bytes) {
+        let text = serde_json::to_string(&image).unwrap_or_default();
+        assert_eq!(serde_json::from_str::<Image>(&text).ok(), Some(image));
+    }
+}
+
+/// A kernel: its form, what it holds packed, and its configuration.
+pub fn kernel(bytes: &[u8]) {
+    for arch in ["x86_64", "aarch64"] {
+        drop(kernel::of_bytes(bytes.to_vec(), arch));
+    }
+}
