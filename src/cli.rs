@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, cp, destroy, dev, doctor, exec, image, proxy, setup, shell, ssh, ssh_config, start, status,
-    stop,
+    bootstrap, cp, destroy, dev, doctor, exec, image, logs, ls, proxy, setup, shell, ssh, ssh_config, start,
+    status, stop, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -73,6 +73,9 @@ pub enum Command {
     Cp(cp::Cp),
     Proxy(proxy::Proxy),
     SshConfig(ssh_config::SshConfig),
+    Ls(ls::Ls),
+    Logs(logs::Logs),
+    Why(why::Why),
     Status(status::Status),
     Destroy(destroy::Destroy),
     Image(image::Image),

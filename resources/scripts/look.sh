@@ -185,6 +185,9 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
   [[ -z $ONLY ]] || answer_keys "$dir" "$name"
   if cell_alive "$dir" && cell_vmm "$dir"; then
     slurp "$dir/run/as"
+    while read -r key value _; do
+      [[ $key != VmRSS: ]] || { answer "MEMORY.$name" $((value * 1024)) && break; }
+    done 2>/dev/null <"/proc/$VMM_PID/status" || true
     answer "CELL.$name" "$VMM_PID $((${seconds%.*} - VMM_STARTED / 100)) ${SLURPED:-unknown unknown}"
     if sshd_was_up "$dir"; then
       exec {answers}< <(exec nsenter -t "$VMM_PID" -U -n --preserve-credentials bash -c "$GUEST_CONNECTS && echo y" 2>/dev/null)

@@ -8,6 +8,8 @@ pub mod doctor;
 pub mod exec;
 pub mod image;
 mod images;
+pub mod logs;
+pub mod ls;
 pub mod proxy;
 mod reach;
 mod running;
@@ -20,6 +22,7 @@ pub mod ssh_config;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod why;
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -110,6 +113,9 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Ssh(args) => ssh::run(context, &args),
         Command::SshConfig(args) => ssh_config::run(context, &args),
         Command::Shell(args) => shell::run(context, &args),
+        Command::Ls(args) => ls::run(context, &args),
+        Command::Logs(args) => logs::run(context, &args),
+        Command::Why(args) => why::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Destroy(args) => destroy::run(context, &args),
         Command::Image(args) => image::run(context, &args),

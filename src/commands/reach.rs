@@ -185,7 +185,12 @@ fn start(
     vmm: &Vmm,
     changed: &[String],
 ) -> Result<u32> {
-    let name = &spec.name;
+    let mut spec = spec.clone();
+    // As the step that made it just now.
+    if spec.created == 0 {
+        spec.created = now();
+    }
+    let (spec, name) = (&spec, &spec.name);
     for line in changed {
         context.ui.say(format!("`{name}` from now on: {line}"));
     }

@@ -14,7 +14,7 @@ pub use observed::{
 };
 pub use plan::{Changes, Goal, Lacking, Step, Wanted, plan};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
-pub use steps::{How, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop};
+pub use steps::{How, Remains, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop, why};
 
 #[cfg(test)]
 pub(crate) fn sample_spec() -> Spec {

@@ -128,6 +128,8 @@ pub struct Machine {
     pub disk_used: u64,
     /// The size of the disk as the guest sees it, in bytes.
     pub disk_size: u64,
+    /// What the VMM takes of the host's memory, in bytes; 0 while it does not run.
+    pub memory_used: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -348,7 +350,8 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         .text(&of("DISK"))
         .and_then(|text| text.split_once(' '))
         .map_or((0, 0), |(used, size)| (used.parse().unwrap_or(0), size.parse().unwrap_or(0)));
-    Ok(Machine { name, spec, state, keys, disk_used, disk_size })
+    let memory_used = answer.optional(&of("MEMORY"))?.unwrap_or(0);
+    Ok(Machine { name, spec, state, keys, disk_used, disk_size, memory_used })
 }
 
 /// `PID UPTIME VMM ACCELERATOR`

@@ -56,6 +56,7 @@ fn with_machine(state: State) -> Observed {
         keys: None,
         disk_used: 0,
         disk_size: 0,
+        memory_used: 0,
     };
     Observed { machines: vec![machine], ..ready() }
 }

@@ -6,6 +6,7 @@ mod common;
 
 mod access;
 mod container;
+mod daily;
 mod destroy;
 mod faults;
 mod firecracker;

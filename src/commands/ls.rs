@@ -1,0 +1,98 @@
+use std::process::ExitCode;
+
+use comfy_table::{Table, presets};
+use serde_json::json;
+
+use super::Context;
+use super::reach::now;
+use crate::error::Result;
+use crate::microvm::{Machine, Scope, State};
+use crate::{network, ui};
+
+/// List the machines
+///
+/// Memory and disk are what a machine takes of the host, beside what it may take. One that is broken is listed with what is the
+/// matter.
+#[derive(Debug, clap::Args)]
+pub struct Ls {
+    /// Print JSON
+    #[arg(long, conflicts_with = "names")]
+    json: bool,
+    /// Print the names alone, one a line
+    #[arg(long)]
+    names: bool,
+}
+
+pub fn run(context: &mut Context<'_>, args: &Ls) -> Result<ExitCode> {
+    let observed = context.look(Scope::default())?;
+    let machines = &observed.machines;
+    if args.json {
+        let values: Vec<_> = machines.iter().map(as_json).collect();
+        context.ui.data(serde_json::to_string_pretty(&values)?);
+    } else if args.names {
+        for machine in machines {
+            context.ui.data(&machine.name);
+        }
+    } else if machines.is_empty() {
+        context.ui.say("There are no machines yet; `mvm dev` makes one.");
+    } else {
+        context.ui.data(table(machines));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a user would want to know of a machine that is not as it should be.
+fn trouble(machine: &Machine) -> Option<String> {
+    match (&machine.spec, &machine.state) {
+        (Err(why), _) => Some(why.clone()),
+        (_, State::Stuck(_)) => Some("it does not answer".to_owned()),
+        (_, State::Stopped(Some(how))) if how != "clean" => Some(format!("it ended: {how}")),
+        _ => None,
+    }
+}
+
+fn table(machines: &[Machine]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["NAME", "STATE", "IMAGE", "ADDRESS", "CPUS", "MEMORY", "DISK", "AGE"]);
+    let nothing = || "-".to_owned();
+    for machine in machines {
+        let spec = machine.spec.as_ref().ok();
+        let running = machine.state.running();
+        let state = if spec.is_none() { "broken" } else { machine.state.word() };
+        let memory = spec.map_or_else(nothing, |spec| match running {
+            Some(_) => format!("{} / {}", ui::size(machine.memory_used), spec.memory_mib),
+            None => spec.memory_mib.to_string(),
+        });
+        table.add_row([
+            machine.name.to_string(),
+            state.to_owned(),
+            spec.map_or_else(nothing, |spec| spec.image.to_string()),
+            running.map_or_else(nothing, |_| network::GUEST.to_string()),
+            spec.map_or_else(nothing, |spec| spec.cpus.to_string()),
+            memory,
+            format!("{} / {}", ui::size(machine.disk_used), ui::size(machine.disk_size)),
+            spec.map_or_else(nothing, |spec| ui::duration(now().saturating_sub(spec.created))),
+        ]);
+    }
+    let mut text = table.trim_fmt();
+    for machine in machines {
+        if let Some(why) = trouble(machine) {
+            text.push_str(&format!("\n`{0}`: {why}; `mvm why {0}` tells more", machine.name));
+        }
+    }
+    text
+}
+
+fn as_json(machine: &Machine) -> serde_json::Value {
+    let spec = machine.spec.as_ref().ok();
+    let running = machine.state.running();
+    json!({
+        "name": machine.name, "state": machine.state.word(), "trouble": trouble(machine),
+        "image": spec.map(|spec| &spec.image), "address": running.map(|_| network::GUEST.to_string()),
+        "cpus": spec.map(|spec| spec.cpus),
+        "memory_used_bytes": machine.memory_used, "memory_bytes": spec.map(|spec| spec.memory_mib.bytes()),
+        "disk_used_bytes": machine.disk_used, "disk_bytes": machine.disk_size,
+        "created": spec.map(|spec| spec.created), "uptime_seconds": running.map(|running| running.uptime),
+    })
+}
