@@ -77,6 +77,7 @@ pub enum Command {
     Logs(logs::Logs),
     Why(why::Why),
     Status(status::Status),
+    #[command(visible_alias = "rm")]
     Destroy(destroy::Destroy),
     Image(image::Image),
     Setup(setup::Setup),
