@@ -27,7 +27,7 @@ impl fmt::Display for Suite {
 
 /// Builds the image; its answer is the image's id.
 pub fn build(suite: Suite, mirror: &Mirror) -> Script<String> {
-    script!("image/debian" with ["cell/lib"], |answer| answer.get("ID"))
+    script!("image/debian" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
         .input("SUITE", suite.to_string())
         .input("MIRROR", mirror.debian.clone().unwrap_or_default())
 }

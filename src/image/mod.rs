@@ -100,7 +100,7 @@ pub fn with_kernel(image: &Image, kernel: &kernel::Own, created: u64) -> Image {
 
 /// Makes it on the Linux side, of the file `kernel`.
 pub fn derive(from: &Image, to: &Image, kernel: &kernel::Own, file: &Path) -> serde_json::Result<Script<()>> {
-    Ok(script!("image/derive" with ["cell/lib"], |_| Ok(()))
+    Ok(script!("image/derive" with ["cell/lib", "image/lib"], |_| Ok(()))
         .input("FROM", from.id.as_str())
         .input("ID", to.id.as_str())
         .input("KERNEL_SHA256", kernel.sha256.to_string())

@@ -46,7 +46,7 @@ pub fn base(kind: Kind) -> Script<()> {
 
 /// Makes an image of the base; its answer is the image's id.
 pub fn seal(kind: Kind, name: &str, from: &str, source: &Source<'_>) -> Script<String> {
-    script!("image/seal" with ["cell/lib"], |answer| answer.get("ID"))
+    script!("image/seal" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
         .input("NAME", name)
         .input("FORMAT", kind.format())
         .input("FROM", from)
@@ -69,7 +69,7 @@ pub fn unpack(mut image: Value, name: &str, file: &Path) -> Result<Script<String
     for (key, value) in [("id", &*id), ("name", name), ("suite", "")] {
         image[key] = value.into();
     }
-    Ok(script!("image/unpack" with ["cell/lib"], |answer| answer.get("ID"))
+    Ok(script!("image/unpack" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
         .input("ID", id)
         .input("IMAGE_JSON", image.to_string())
         .args(files)

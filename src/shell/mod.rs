@@ -9,13 +9,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufWriter, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 pub use answer::{Answer, AnswerError};
 pub use attached::{Attached, hand_on};
-use pipes::{Served, Source};
+use pipes::Served;
 pub use script::{Script, ScriptError};
 
 /// A command line and what it reads: plain data, the same wherever it runs.
@@ -157,18 +156,17 @@ pub fn run_within(
     patience: &Patience,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> std::io::Result<Output> {
-    let source = match &call.stdin {
-        Some(Payload::Bytes(bytes)) => Source::Bytes(bytes),
-        _ => Source::Bytes(&[]),
+    let payload: &[u8] = match &call.stdin {
+        Some(Payload::Bytes(bytes)) => bytes,
+        _ => &[],
     };
-    run_from(call, source, patience, on_event)
+    attend(spawn(call)?, payload, patience, on_event)
 }
 
 /// What makes a command's standard input while it runs.
 pub type Feed<'a> = &'a (dyn Fn(&mut dyn Write) -> std::io::Result<()> + Sync);
 
-/// As [`run_within`], with what `feed` writes as standard input. Where that fails, the command is ended and the error is the
-/// feed's own.
+/// As [`run_within`], with what `feed` writes as standard input. Where that fails the input ends, and the error is the feed's own.
 pub fn run_fed(
     call: &Call,
     feed: Feed<'_>,
@@ -176,13 +174,15 @@ pub fn run_fed(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> std::io::Result<Output> {
     let call = Call { stdin: Some(Payload::Bytes(Vec::new())), ..call.clone() };
-    let (sender, pieces) = mpsc::sync_channel(PIECES);
+    let mut child = spawn(&call)?;
+    let Some(pipe) = child.stdin.take() else { return Err(std::io::ErrorKind::BrokenPipe.into()) };
     std::thread::scope(|scope| {
+        // By a thread of its own: that of the command's outputs would wait for the feed, or the feed for it.
         let feeder = scope.spawn(move || {
-            let mut out = BufWriter::with_capacity(PIECE, Sender(sender));
+            let mut out = BufWriter::with_capacity(FED_AT_ONCE, widened(pipe));
             feed(&mut out).and_then(|()| out.flush())
         });
-        let ran = run_from(&call, Source::Stream(pieces), patience, on_event);
+        let ran = attend(child, &[], patience, on_event);
         match feeder.join().unwrap_or_else(|_| Err(std::io::Error::other("the maker of the input panicked")))
         {
             // The command did not want it all, and says why.
@@ -193,38 +193,35 @@ pub fn run_fed(
     })
 }
 
-/// Pieces under way, and the size of one in bytes.
-const PIECES: usize = 8;
-const PIECE: usize = 256 << 10;
+const FED_AT_ONCE: usize = 256 << 10;
 
-struct Sender(mpsc::SyncSender<Vec<u8>>);
-
-impl Write for Sender {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.send(bytes.to_vec()).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
+/// A pipe that holds more at once, where the system lets it: what makes and what reads take turns less often.
+fn widened(pipe: ChildStdin) -> ChildStdin {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::pipe::fcntl_setpipe_size(&pipe, 4 * FED_AT_ONCE) {
+        tracing::debug!(%error, "the pipe stays as it is");
     }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    pipe
 }
 
-fn run_from(
-    call: &Call,
-    source: Source<'_>,
-    patience: &Patience,
-    on_event: &mut dyn FnMut(Event<'_>),
-) -> std::io::Result<Output> {
+fn spawn(call: &Call) -> std::io::Result<Child> {
     tracing::debug!(argv = ?Shortened(&call.argv), "run");
-    let mut child = call
-        .command()
+    call.command()
         .stdin(call.stdin.as_ref().map_or_else(|| Ok(Stdio::null()), Payload::stdin)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()?;
+        .spawn()
+}
+
+/// Serves a command's pipes, and waits for its end.
+fn attend(
+    mut child: Child,
+    payload: &[u8],
+    patience: &Patience,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> std::io::Result<Output> {
     let mut log = Vec::new();
-    let served = pipes::serve(&mut child, source, patience, &mut |line| {
+    let served = pipes::serve(&mut child, payload, patience, &mut |line| {
         let event = Event::parse(line);
         tracing::debug!(?event);
         if let Event::Log(text) = event {

@@ -3,63 +3,11 @@
 use std::io::{ErrorKind, Read, Result, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ChildStdin};
-use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Patience, Probe};
-
-/// What a command is to read.
-pub(super) enum Source<'a> {
-    Bytes(&'a [u8]),
-    /// Pieces that are made meanwhile, until their maker is done.
-    Stream(Receiver<Vec<u8>>),
-}
-
-/// How long a stream's next piece is waited for before the outputs are looked at.
-const PIECE: Duration = Duration::from_millis(5);
-
-/// What is to be written next.
-struct Input<'a> {
-    source: Source<'a>,
-    piece: Vec<u8>,
-    written: usize,
-}
-
-impl Input<'_> {
-    /// What is left of the piece at hand; `None` when that was all.
-    fn rest(&mut self) -> Option<&[u8]> {
-        if let Source::Bytes(bytes) = &self.source {
-            return bytes.get(self.written..).filter(|rest| !rest.is_empty());
-        }
-        if let Source::Stream(pieces) = &self.source
-            && self.written == self.piece.len()
-        {
-            match pieces.try_recv() {
-                Ok(piece) => (self.piece, self.written) = (piece, 0),
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => return None,
-            }
-        }
-        Some(&self.piece[self.written..])
-    }
-
-    /// Writes what fits; false when nobody reads it any more.
-    fn write(&mut self, pipe: &mut ChildStdin) -> bool {
-        let Some(rest) = self.rest() else { return false };
-        match pipe.write(rest) {
-            Ok(length) => self.written += length,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            // A script that fails early does not read its input; its own error says more.
-            Err(error) => {
-                tracing::debug!(%error, "the input was not read to its end");
-                return false;
-            }
-        }
-        true
-    }
-}
 
 /// What a command wrote on standard output, and whether it did so in time.
 pub(super) struct Served {
@@ -67,10 +15,10 @@ pub(super) struct Served {
     pub(super) in_time: bool,
 }
 
-/// Writes the input, and reads until both outputs end or patience does. Its standard error is handed on line by line.
+/// Writes `payload`, and reads until both outputs end or patience does. Its standard error is handed on line by line.
 pub(super) fn serve(
     child: &mut Child,
-    source: Source<'_>,
+    payload: &[u8],
     patience: &Patience,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Served> {
@@ -80,35 +28,20 @@ pub(super) fn serve(
     if let Some(pipe) = &stdin {
         rustix::io::ioctl_fionbio(pipe, true)?;
     }
-    let mut input = Input { source, piece: Vec::new(), written: 0 };
+    let mut payload = payload;
     let (mut read, mut lines) = (Vec::new(), Lines::default());
     let mut buffer = vec![0; 1 << 16];
     while stdout.is_some() || stderr.is_some() {
-        let (mut waits, mut is_over) = (false, false);
-        if stdin.is_some() {
-            match input.rest() {
-                None => is_over = true,
-                Some([]) => waits = true,
-                Some(_) => {}
-            }
-        }
-        if is_over {
-            stdin = None;
-        }
         let limit = patience.first_output.filter(|_| read.is_empty()).or(patience.whole);
         let left = limit.map(|limit| limit.saturating_sub(since.elapsed()));
         let silence = patience.probe.as_ref().map(|probe| probe.after.saturating_sub(heard.elapsed()));
         let until = [left, silence].into_iter().flatten().min();
         let fds = [
-            stdin.as_ref().filter(|_| !waits).map(AsFd::as_fd),
+            stdin.as_ref().map(AsFd::as_fd),
             stdout.as_ref().map(AsFd::as_fd),
             stderr.as_ref().map(AsFd::as_fd),
         ];
-        let soon = waits.then_some(PIECE).filter(|soon| until.is_none_or(|until| *soon < until));
-        let Some([to_stdin, from_stdout, from_stderr]) = ready(fds, soon.or(until))? else {
-            if soon.is_some() {
-                continue;
-            }
+        let Some([to_stdin, from_stdout, from_stderr]) = ready(fds, until)? else {
             let in_time = limit.is_none_or(|limit| since.elapsed() < limit);
             if in_time && patience.probe.as_ref().is_some_and(Probe::is_answered) {
                 heard = Instant::now();
@@ -117,10 +50,8 @@ pub(super) fn serve(
             return Ok(Served { stdout: read, in_time: false });
         };
         heard = Instant::now();
-        if to_stdin && stdin.as_mut().is_some_and(|pipe| !input.write(pipe)) {
+        if to_stdin && !write_some(stdin.as_mut(), &mut payload) {
             stdin = None;
-            // Whoever makes the stream learns of it.
-            input.source = Source::Bytes(&[]);
         }
         if from_stdout && let Some(pipe) = &mut stdout {
             match pipe.read(&mut buffer)? {
@@ -142,7 +73,7 @@ pub(super) fn serve(
 /// Which of the pipes (one to write to, two to read from) can be served now; `None` when none could in the time `left`.
 fn ready(
     [stdin, stdout, stderr]: [Option<BorrowedFd<'_>>; 3],
-    left: Option<Duration>,
+    left: Option<std::time::Duration>,
 ) -> Result<Option<[bool; 3]>> {
     let wanted = [(stdin, PollFlags::OUT), (stdout, PollFlags::IN), (stderr, PollFlags::IN)];
     let mut fds: Vec<_> =
@@ -156,6 +87,21 @@ fn ready(
     };
     let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
     Ok(Some(wanted.map(|(fd, _)| fd.is_some() && events.next() == Some(true))))
+}
+
+/// Writes what fits; false when that is all, or when nobody reads it any more.
+fn write_some(pipe: Option<&mut ChildStdin>, payload: &mut &[u8]) -> bool {
+    let Some(pipe) = pipe else { return false };
+    match pipe.write(payload) {
+        Ok(length) => *payload = &payload[length..],
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+        // A script that fails early does not read its input; its own error says more.
+        Err(error) => {
+            tracing::debug!(%error, "the payload was not read to its end");
+            return false;
+        }
+    }
+    !payload.is_empty()
 }
 
 /// Lines that arrive in pieces.

@@ -261,24 +261,13 @@ mv "$work/vmlinux" "$work/kernel"
 version=$(<"$work/version")
 remove "$work/space" "$work/log" "$work/kernel.log" "$work/version"
 
-# entry FILE: its size and digest.
-entry() {
-  local digest
-  read -r digest _ < <(sha256sum "$work/$1")
-  printf '"bytes":%s,"sha256":"%s"' "$(stat -c %s "$work/$1")" "$digest"
-}
 files=$(printf '"kernel":{"version":"%s",%s},"base":{"format":"squashfs",%s},"initrd":{%s}' \
-  "$version" "$(entry kernel)" "$(entry base)" "$(entry initrd)")
+  "$version" "$(entry "$work/kernel")" "$(entry "$work/base")" "$(entry "$work/initrd")")
 read -r id _ < <(sha256sum <<<"$files")
 id=${id:0:12}
 printf '{"version":1,"id":"%s","name":"debian","suite":"%s","arch":"%s","created":%s,%s,"init":"/sbin/init"}\n' \
   "$id" "$SUITE" "$arch" "$EPOCHSECONDS" "$files" >"$work/image.json"
-chmod 0400 "$work"/{kernel,base,initrd,image.json}
-sync "$work"/* "$work"
-# The same image with a damaged file gives way.
-rm -rf "${images:?}/$id"
-mv -T "$work" "$images/$id"
-sync "$images"
+place "$work" "$id"
 rm -rf "$cache"
 answer ID "$id"
 answer IMAGE "$(<"$images/$id/image.json")"

@@ -9,15 +9,11 @@ lock .images
 rm -rf "$work"
 mkdir -p "$work" || die no-space "cannot make $work"
 cat >"$work/kernel" || die no-space "cannot write $work/kernel"
-read -r digest _ < <(sha256sum "$work/kernel")
-[[ $digest == "$KERNEL_SHA256" ]] || die cut "the kernel did not arrive whole: its SHA-256 is $digest"
+sha256 "$work/kernel"
+[[ $SHA256 == "$KERNEL_SHA256" ]] || die cut "the kernel did not arrive whole: its SHA-256 is $SHA256"
 for file in "$images/$FROM"/{base,initrd,tools}; do
   [[ ! -e $file ]] || ln "$file" "$work/" 2>/dev/null || cp "$file" "$work/" || die no-space "cannot write $work"
 done
 printf '%s\n' "$IMAGE_JSON" >"$work/image.json"
-chmod 0400 "$work/kernel" "$work/image.json"
-sync "$work/kernel" "$work/image.json" "$work"
-rm -rf "${images:?}/$ID"
-mv -T "$work" "$images/$ID"
-sync "$images"
+place "$work" "$ID"
 answer DONE yes

@@ -6,6 +6,7 @@ lock .images
 mkdir -p "$work"
 new=$work/$FILE.new
 cat >"$new" || die no-space "cannot write $new"
-read -r digest _ < <(sha256sum "$new")
-[[ $digest == "$SHA256" ]] || die cut "the file did not arrive whole: its SHA-256 is $digest instead of $SHA256"
+wanted=$SHA256
+sha256 "$new"
+[[ $SHA256 == "$wanted" ]] || die cut "the file did not arrive whole: its SHA-256 is $SHA256 instead of $wanted"
 mv -T "$new" "$work/$FILE"

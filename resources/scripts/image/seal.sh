@@ -9,12 +9,6 @@ lock .images
 from=$images/$FROM
 [[ -e $from/image.json ]] || die gone "the image $FROM is gone"
 cd "$work"
-# entry FILE: its size and digest.
-entry() {
-  local digest
-  read -r digest _ < <(sha256sum "$1")
-  printf '"bytes":%s,"sha256":"%s"' "$(stat -c %s "$1")" "$digest"
-}
 # The same files once more, not copies: Debian's base has the SSH server and the kernel's modules.
 for file in kernel initrd tools; do
   source=$file
@@ -22,18 +16,18 @@ for file in kernel initrd tools; do
   rm -f "$file"
   ln "$from/$source" "$file" 2>/dev/null || cp "$from/$source" "$file" || die no-space "cannot write $work/$file"
 done
-[[ $(<"$from/image.json") =~ \"kernel\":\{\"version\":\"([^\"]*)\" ]]
+json=$(<"$from/image.json")
+# entry_of FILE: what that image.json says of one of its files.
+entry_of() {
+  [[ $json =~ \"$1\":\{[^}]*(\"bytes\":[0-9]+,\"sha256\":\"[0-9a-f]{64}\") ]]
+  printf '%s' "${BASH_REMATCH[1]}"
+}
+[[ $json =~ \"kernel\":\{\"version\":\"([^\"]*)\" ]]
 files=$(printf '"kernel":{"version":"%s",%s},"base":{"format":"%s",%s},"initrd":{%s},"tools":{%s}' \
-  "${BASH_REMATCH[1]}" "$(entry kernel)" "$FORMAT" "$(entry base)" "$(entry initrd)" "$(entry tools)")
+  "${BASH_REMATCH[1]}" "$(entry_of kernel)" "$FORMAT" "$(entry base)" "$(entry_of initrd)" "$(entry_of base)")
 read -r id _ < <(sha256sum <<<"$NAME $META $files")
 id=${id:0:12}
 printf '{"version":1,"id":"%s","name":"%s","suite":"","arch":"%s","created":%s,%s%s}\n' \
   "$id" "$NAME" "$HOSTTYPE" "$EPOCHSECONDS" "$files" "${META:+,$META}" >image.json
-chmod 0400 base image.json
-sync base image.json .
-# The same image once more gives way: its machines find the same files under the same name.
-rm -rf "${images:?}/.gone" && { [[ ! -e $images/$id ]] || mv -T "$images/$id" "$images/.gone"; }
-mv -T "$work" "$images/$id"
-rm -rf "${images:?}/.gone"
-sync "$images"
+place "$work" "$id"
 answer ID "$id"

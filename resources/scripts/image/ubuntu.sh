@@ -44,23 +44,12 @@ ln -s busybox initrd.d/bin/sh
 (cd initrd.d && find . | sort | ./bin/busybox cpio -o -H newc -R 0:0 2>/dev/null) >initrd
 rm -rf initrd.d
 
-# entry FILE SHA256: its size and digest.
-entry() {
-  printf '"bytes":%s,"sha256":"%s"' "$(stat -c %s "$1")" "$2"
-}
-read -r initrd_sha256 _ < <(sha256sum initrd)
 files=$(printf '"kernel":{"version":"%s","key":"%s",%s},"base":{"format":"squashfs","key":"%s",%s},"initrd":{%s}' \
-  "$KERNEL_VERSION" "$KERNEL_KEY" "$(entry kernel "$KERNEL_SHA256")" "$BASE_KEY" "$(entry base "$BASE_SHA256")" \
-  "$(entry initrd "$initrd_sha256")")
+  "$KERNEL_VERSION" "$KERNEL_KEY" "$(entry kernel)" "$BASE_KEY" "$(entry base)" "$(entry initrd)")
 read -r id _ < <(sha256sum <<<"$files")
 id=${id:0:12}
 printf '{"version":1,"id":"%s","name":"ubuntu","suite":"","release":"%s","arch":"%s","created":%s,%s,"init":"/sbin/init"}\n' \
   "$id" "$RELEASE" "$HOSTTYPE" "$EPOCHSECONDS" "$files" >image.json
-chmod 0400 kernel base initrd image.json
-sync kernel base initrd image.json .
-# The same image with a damaged file gives way.
-rm -rf "${images:?}/$id"
-mv -T "$work" "$images/$id"
-sync "$images"
+place "$work" "$id"
 rm -rf "$cache"
 answer ID "$id"

@@ -14,13 +14,9 @@ tar -C "$work" --no-same-owner --no-same-permissions -xf - "${names[@]}" ||
   die cut 'the image did not arrive whole, or there is no room for it'
 for file; do
   [[ -f $work/${file%%=*} && ! -L $work/${file%%=*} ]] || die damaged "the image's file ${file%%=*} is no file"
-  read -r digest _ < <(sha256sum "$work/${file%%=*}")
-  [[ $digest == "${file#*=}" ]] || die damaged "the image's file ${file%%=*} is damaged: its SHA-256 is $digest"
+  sha256 "$work/${file%%=*}"
+  [[ $SHA256 == "${file#*=}" ]] || die damaged "the image's file ${file%%=*} is damaged: its SHA-256 is $SHA256"
 done
 printf '%s\n' "$IMAGE_JSON" >"$work/image.json"
-chmod 0400 "$work"/*
-sync "$work"/* "$work"
-rm -rf "${images:?}/$ID"
-mv -T "$work" "$images/$ID"
-sync "$images"
+place "$work" "$ID"
 answer ID "$ID"

@@ -5,6 +5,7 @@
 mod blob;
 mod entries;
 mod pax;
+mod scan;
 mod tree;
 mod write;
 
@@ -12,15 +13,17 @@ mod write;
 #[path = "tests.rs"]
 mod tests;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::sync::atomic::AtomicBool;
 
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use tar::EntryType;
 
 pub use blob::{Blob, Packing};
 pub use tree::Misplaced;
 
-use entries::{Entries, Entry};
+use entries::Entries;
+use scan::{Ahead, Head, Scanned};
 use tree::{IMPLIED, Kind, Source, Tree};
 
 /// Names in a layer that say what is not there.
@@ -65,10 +68,16 @@ impl Merged {
     pub fn read(layers: Vec<Layer>, on_layer: &mut dyn FnMut(usize)) -> Result<Self, MergeError> {
         let mut tree = Tree::new();
         let mut sparse = 0;
-        for (number, layer) in layers.iter().enumerate() {
-            on_layer(number);
-            add(&mut tree, layer, number, &mut sparse)?;
-        }
+        let given_up = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let mut ahead = Ahead::new(scope, &layers, &given_up);
+            for (number, layer) in layers.iter().enumerate() {
+                on_layer(number);
+                let Some(scanned) = ahead.next() else { break };
+                add(&mut tree, layer, scanned, number, &mut sparse)?;
+            }
+            Ok(())
+        })?;
         Ok(Self { layers, tree })
     }
 
@@ -122,17 +131,18 @@ impl Merged {
 }
 
 /// Puts a layer's entries over those of the layers below.
-fn add(tree: &mut Tree, layer: &Layer, number: usize, sparse: &mut u64) -> Result<(), MergeError> {
+fn add(
+    tree: &mut Tree,
+    layer: &Layer,
+    scanned: Scanned<'_>,
+    number: usize,
+    sparse: &mut u64,
+) -> Result<(), MergeError> {
     let read = |source| MergeError::Read { layer: number + 1, source };
     let too_many = || read(entries::damaged("it has more entries than mvm takes"));
     let place = u16::try_from(number).ok().filter(|place| *place < IMPLIED.layer).ok_or_else(too_many)?;
-    let mut hashed = Hashed {
-        reader: layer.blob.unpacked().map_err(read)?,
-        hash: layer.diff_id.is_some().then(Sha256::new),
-    };
-    let mut entries = Entries::new(&mut hashed);
     let mut ordinal: u32 = 0;
-    while let Some(entry) = entries.next().map_err(read)? {
+    let ended = scanned.each(|entry| {
         *sparse = sparse.saturating_add(entry.sparse_size.unwrap_or(0));
         if *sparse > SPARSE_MAX {
             return Err(MergeError::TooSparse { layer: number + 1 });
@@ -153,9 +163,9 @@ fn add(tree: &mut Tree, layer: &Layer, number: usize, sparse: &mut u64) -> Resul
             }
         }
         ordinal = ordinal.checked_add(1).ok_or_else(too_many)?;
-    }
-    entries.finish().map_err(read)?;
-    match (&layer.diff_id, hashed.hash) {
+        Ok(())
+    })?;
+    match (&layer.diff_id, ended.map_err(read)?) {
         (Some(wanted), Some(hash)) => {
             let found = super::hex(&hash.finalize());
             if wanted.strip_prefix("sha256:") == Some(&found) {
@@ -180,7 +190,7 @@ enum What<'a> {
     Unknown(char),
 }
 
-fn what(entry: &Entry) -> What<'_> {
+fn what(entry: &Head) -> What<'_> {
     let path = entry.path.as_slice();
     let trimmed = path.iter().rposition(|byte| *byte != b'/').map_or(&[][..], |last| &path[..=last]);
     let (folder, name) = match trimmed.iter().rposition(|byte| *byte == b'/') {
@@ -197,7 +207,7 @@ fn what(entry: &Entry) -> What<'_> {
     if trimmed.split(|byte| *byte == b'/').all(|name| name.is_empty() || name == b".") {
         return What::Root;
     }
-    match entry.header.entry_type() {
+    match entry.kind {
         EntryType::Directory => What::File(Kind::Folder),
         // As tars of before 1988 say it.
         EntryType::Regular if path.ends_with(b"/") => What::File(Kind::Folder),
@@ -210,21 +220,5 @@ fn what(entry: &Entry) -> What<'_> {
         | EntryType::Block
         | EntryType::Fifo => What::File(Kind::Other),
         kind => What::Unknown(char::from(kind.as_byte())),
-    }
-}
-
-/// A reader whose bytes are summed up on their way.
-struct Hashed<R> {
-    reader: R,
-    hash: Option<Sha256>,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        if let Some(hash) = &mut self.hash {
-            hash.update(&buffer[..count]);
-        }
-        Ok(count)
     }
 }

@@ -1,6 +1,7 @@
 //! The merge against the plain way: layers applied one after the other to a tree of the test's own.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;

@@ -181,7 +181,7 @@ impl Files {
     /// Sends the kernel and the base to the Linux side, one after the other.
     pub fn send(&self) -> [Script<()>; 2] {
         let receive = |name: &str, file: &Fetched| {
-            script!("image/receive" with ["cell/lib"], |_| Ok(()))
+            script!("image/receive" with ["cell/lib", "image/lib"], |_| Ok(()))
                 .input("FILE", name)
                 .input("SHA256", file.sha256.to_string())
                 .payload(file.path.clone())
@@ -191,7 +191,7 @@ impl Files {
 
     /// Makes the image of what was sent; its answer is the image's id.
     pub fn make(&self) -> Script<String> {
-        script!("image/ubuntu" with ["cell/lib"], |answer| answer.get("ID"))
+        script!("image/ubuntu" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
             .input("KERNEL_SHA256", self.kernel.sha256.to_string())
             .input("BASE_SHA256", self.base.sha256.to_string())
             .input("KERNEL_KEY", &self.keys.kernel)
