@@ -52,7 +52,8 @@ impl MachineArgs {
     /// What the flags ask for; an image with the kernel that they name is made first.
     pub fn changes(&self, context: &mut Context<'_>, goal: Goal) -> Result<Changes> {
         let Self { cpus, memory, disk, vmm, ref image, .. } = *self;
-        let mut changes = Changes { image: image.clone(), cpus, memory, disk, vmm, image_id: None };
+        let mut changes =
+            Changes { image: image.clone(), cpus, memory, disk, vmm, image_id: None, ..Changes::default() };
         if let Some(path) = &self.kernel {
             changes.image_id = images::with_kernel(context, goal, &mut changes.image, path)?;
         }

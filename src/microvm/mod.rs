@@ -1,5 +1,6 @@
 //! Machines: what one is asked to be, what is there, the plan between the two, and the steps.
 
+mod mount;
 mod observed;
 mod plan;
 pub mod session;
@@ -8,11 +9,12 @@ pub mod ssh;
 mod steps;
 
 pub use crate::image::ImageName;
+pub use mount::{GuestPath, MountSpec};
 pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
     UserNamespaces, look,
 };
-pub use plan::{Changes, Goal, Lacking, Step, Wanted, plan};
+pub use plan::{Changes, Goal, Lacking, Step, Wanted, plan, refuse_conflict};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{How, Remains, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop, why};
 
@@ -28,5 +30,6 @@ pub(crate) fn sample_spec() -> Spec {
         disk_bytes: DiskSize::from_bytes(10 << 30),
         vmm: VmmChoice::Auto,
         created: 1,
+        mounts: Vec::new(),
     }
 }

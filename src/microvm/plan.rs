@@ -1,5 +1,6 @@
 //! Decides what to do: a pure function from what is there and what is wanted to a list of steps.
 
+use super::mount::MountSpec;
 use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 use crate::bootstrap::Task;
@@ -31,6 +32,8 @@ pub struct Changes {
     pub vmm: Option<VmmChoice>,
     /// The very image, where it was made for this machine.
     pub image_id: Option<String>,
+    /// Folders to share, beside those that it shares already.
+    pub mounts: Vec<MountSpec>,
 }
 
 #[derive(Debug, Clone)]
@@ -182,6 +185,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         changed(spec, &wanted.changes)?
     } else {
         let spec = new_spec(wanted, observed.host.kvm, asked, image_id);
+        refuse_conflict(&spec.mounts)?;
         check_space(observed, 64 << 20, "a new machine")?;
         (spec, Vec::new())
     };
@@ -270,6 +274,7 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
         disk_bytes: (*disk).or(defaults.disk).unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
         vmm: (*vmm).or(defaults.vmm).unwrap_or_default(),
         created: 0,
+        mounts: wanted.changes.mounts.clone(),
     }
 }
 
@@ -297,7 +302,22 @@ fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<String>)> {
     new.memory_mib = changes.memory.unwrap_or(new.memory_mib);
     new.disk_bytes = changes.disk.unwrap_or(new.disk_bytes);
     new.vmm = changes.vmm.unwrap_or(new.vmm);
-    Ok((new, differences(spec, changes)))
+    new.mounts = MountSpec::merge(&spec.mounts, &changes.mounts);
+    refuse_conflict(&new.mounts)?;
+    let mut lines = differences(spec, changes);
+    let added = new.mounts.iter().filter(|mount| !spec.mounts.contains(mount));
+    lines.extend(added.map(|mount| format!("shares {mount}")));
+    Ok((new, lines))
+}
+
+/// Shared folders that would hide each other.
+pub fn refuse_conflict(mounts: &[MountSpec]) -> Result<()> {
+    match MountSpec::conflict(mounts) {
+        Some(why) => {
+            Err(Error::usage(why).hint("`mvm mount ls` shows those there are; `mvm mount rm` takes one away"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn refuse_impossible(spec: &Spec, changes: &Changes) -> Result<()> {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::MountSpec;
 use crate::image::ImageName;
 
 /// A machine's name: a letter or digit, then up to 30 letters, digits and hyphens, all lower case.
@@ -205,6 +206,9 @@ pub struct Spec {
     pub vmm: VmmChoice,
     /// Unix seconds.
     pub created: u64,
+    /// Folders of the host that it shares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountSpec>,
 }
 
 impl Spec {
@@ -265,9 +269,13 @@ mod tests {
             disk_bytes: DiskSize::from_bytes(10 << 30),
             vmm: VmmChoice::Auto,
             created: 1,
+            mounts: vec!["/src:/work:ro".parse().unwrap()],
         };
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(Spec::parse(&text), Ok(spec));
+        // Of an mvm that shared no folders.
+        let older = text.replace(r#","mounts":["/src:/work:ro"]"#, "");
+        assert_eq!(Spec::parse(&older).unwrap().mounts, []);
         assert!(Spec::parse("").unwrap_err().contains("cannot be read"));
         assert!(Spec::parse(&text.replace("\"version\":1", "\"version\":9")).unwrap_err().contains("newer"));
         assert!(Spec::parse(&text.replace("web", "We b")).is_err());
