@@ -3,6 +3,7 @@
 mod mount;
 mod observed;
 mod plan;
+mod port;
 pub mod session;
 mod spec;
 pub mod ssh;
@@ -15,6 +16,7 @@ pub use observed::{
     UserNamespaces, look,
 };
 pub use plan::{Changes, Goal, Lacking, Step, Wanted, plan, refuse_conflict};
+pub use port::{Listen, Port, Protocol};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{How, Remains, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop, why};
 
@@ -31,5 +33,6 @@ pub(crate) fn sample_spec() -> Spec {
         vmm: VmmChoice::Auto,
         created: 1,
         mounts: Vec::new(),
+        ports: Vec::new(),
     }
 }

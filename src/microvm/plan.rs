@@ -2,6 +2,7 @@
 
 use super::mount::MountSpec;
 use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
+use super::port::Port;
 use super::spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 use crate::bootstrap::Task;
 use crate::config::{self, MachineDefaults};
@@ -34,6 +35,8 @@ pub struct Changes {
     pub image_id: Option<String>,
     /// Folders to share, beside those that it shares already.
     pub mounts: Vec<MountSpec>,
+    /// Ports to publish, beside those that are already.
+    pub ports: Vec<Port>,
 }
 
 #[derive(Debug, Clone)]
@@ -186,6 +189,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     } else {
         let spec = new_spec(wanted, observed.host.kvm, asked, image_id);
         refuse_conflict(&spec.mounts)?;
+        refuse_port_conflict(&spec.ports)?;
         check_space(observed, 64 << 20, "a new machine")?;
         (spec, Vec::new())
     };
@@ -275,6 +279,7 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
         vmm: (*vmm).or(defaults.vmm).unwrap_or_default(),
         created: 0,
         mounts: wanted.changes.mounts.clone(),
+        ports: Port::merge(&[], &wanted.changes.ports),
     }
 }
 
@@ -307,7 +312,21 @@ fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<String>)> {
     let mut lines = differences(spec, changes);
     let added = new.mounts.iter().filter(|mount| !spec.mounts.contains(mount));
     lines.extend(added.map(|mount| format!("shares {mount}")));
+    new.ports = Port::merge(&spec.ports, &changes.ports);
+    refuse_port_conflict(&new.ports)?;
+    let added = new.ports.iter().filter(|port| !spec.ports.contains(port));
+    lines.extend(added.map(|port| format!("publishes {port}")));
     Ok((new, lines))
+}
+
+/// Two of a machine's ports that would be one port of the host.
+pub fn refuse_port_conflict(ports: &[Port]) -> Result<()> {
+    match Port::conflict(ports) {
+        Some(why) => {
+            Err(Error::usage(why).hint("`mvm port ls` shows those there are; `mvm port rm` takes one away"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Shared folders that would hide each other.

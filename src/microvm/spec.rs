@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::MountSpec;
+use super::{MountSpec, Port};
 use crate::image::ImageName;
 
 /// A machine's name: a letter or digit, then up to 30 letters, digits and hyphens, all lower case.
@@ -209,6 +209,9 @@ pub struct Spec {
     /// Folders of the host that it shares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountSpec>,
+    /// Its ports that are published on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
 }
 
 impl Spec {
@@ -270,12 +273,15 @@ mod tests {
             vmm: VmmChoice::Auto,
             created: 1,
             mounts: vec!["/src:/work:ro".parse().unwrap()],
+            ports: vec!["8080:80".parse().unwrap()],
         };
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(Spec::parse(&text), Ok(spec));
-        // Of an mvm that shared no folders.
-        let older = text.replace(r#","mounts":["/src:/work:ro"]"#, "");
-        assert_eq!(Spec::parse(&older).unwrap().mounts, []);
+        // Of an mvm that neither shared folders nor published ports.
+        let older = text.replace(r#","mounts":["/src:/work:ro"],"ports":["8080:80"]"#, "");
+        assert!(older != text);
+        let older = Spec::parse(&older).unwrap();
+        assert!(older.mounts.is_empty() && older.ports.is_empty());
         assert!(Spec::parse("").unwrap_err().contains("cannot be read"));
         assert!(Spec::parse(&text.replace("\"version\":1", "\"version\":9")).unwrap_err().contains("newer"));
         assert!(Spec::parse(&text.replace("web", "We b")).is_err());
