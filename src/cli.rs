@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, cp, destroy, dev, doctor, exec, image, logs, ls, proxy, setup, shell, ssh, ssh_config, start,
-    status, stop, why,
+    bootstrap, cp, destroy, dev, doctor, exec, image, logs, ls, proxy, rename, reset, set, setup, shell, ssh,
+    ssh_config, start, status, stop, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -77,6 +77,9 @@ pub enum Command {
     Logs(logs::Logs),
     Why(why::Why),
     Status(status::Status),
+    Set(set::Set),
+    Rename(rename::Rename),
+    Reset(reset::Reset),
     #[command(visible_alias = "rm")]
     Destroy(destroy::Destroy),
     Image(image::Image),

@@ -56,19 +56,19 @@ pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks; the exit code when nothing is to be removed.
-fn refused(settings: &Settings, ui: &mut Ui, question: &str) -> Result<Option<ExitCode>> {
+/// Asks; the exit code when nothing is to be done.
+pub(super) fn refused(settings: &Settings, ui: &mut Ui, question: &str) -> Result<Option<ExitCode>> {
     if settings.dry_run {
         ui.data(question);
         return Ok(Some(ExitCode::SUCCESS));
     }
     if !settings.yes {
         if !Ui::can_ask() {
-            return Err(Error::usage("nothing was removed: there is no terminal to ask on")
-                .hint("give `--yes` to remove it"));
+            return Err(Error::usage("nothing was done: there is no terminal to ask on")
+                .hint("give `--yes` to do it without being asked"));
         }
         if !ui.ask(question, false)? {
-            ui.say("Nothing was removed.");
+            ui.say("Nothing was done.");
             return Ok(Some(ExitCode::FAILURE));
         }
     }

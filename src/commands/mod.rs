@@ -12,7 +12,10 @@ pub mod logs;
 pub mod ls;
 pub mod proxy;
 mod reach;
+pub mod rename;
+pub mod reset;
 mod running;
+pub mod set;
 pub mod setup;
 pub mod shell;
 mod side;
@@ -117,6 +120,9 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Logs(args) => logs::run(context, &args),
         Command::Why(args) => why::run(context, &args),
         Command::Status(args) => status::run(context, &args),
+        Command::Set(args) => set::run(context, &args),
+        Command::Rename(args) => rename::run(context, &args),
+        Command::Reset(args) => reset::run(context, &args),
         Command::Destroy(args) => destroy::run(context, &args),
         Command::Image(args) => image::run(context, &args),
         Command::Setup(args) => setup::run(context, &args),
@@ -192,6 +198,8 @@ fn with_remedy(error: crate::shell::ScriptError) -> Error {
             "install the packages by hand, all from one suite (`apt-get install -t SUITE …`), then run this again"
         }
         Some("admin") => "run `mvm --verbose setup` to see what it printed",
+        Some("exists") => "take another name; `mvm ls` lists those there are",
+        Some("runs") => "stop it first: `mvm stop NAME`",
         Some("gone") => "run `mvm status` to see what is there",
         _ => return error.into(),
     };

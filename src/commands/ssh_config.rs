@@ -122,10 +122,25 @@ pub(super) fn undo(ui: &mut Ui) -> Result<bool> {
 pub(super) fn refresh(context: &mut Context<'_>, name: &MachineName, new: bool) {
     let (folder, config) = places();
     let wanted = if folder.has(name) { new } else { folder.include().is_in(&config).unwrap_or(false) };
-    if wanted && let Err(error) = write(context, std::slice::from_ref(name)) {
+    if wanted {
+        introduce(context, name);
+    }
+}
+
+fn introduce(context: &mut Context<'_>, name: &MachineName) {
+    if let Err(error) = write(context, std::slice::from_ref(name)) {
         let why = error.source;
         context.ui.warn(format!("`ssh mvm-{name}` will not work until `mvm ssh-config --install`: {why:#}"));
     }
+}
+
+/// After a machine was renamed: where ssh knew it, it knows it by its new name.
+pub(super) fn renamed(context: &mut Context<'_>, old: &MachineName, new: &MachineName) {
+    let (folder, _) = places();
+    if folder.has(old) {
+        introduce(context, new);
+    }
+    forget(context.ui, std::slice::from_ref(old));
 }
 
 /// After machines were removed.

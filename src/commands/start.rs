@@ -26,15 +26,8 @@ pub struct Start {
 /// What a machine is to have; remembered from one start to the next.
 #[derive(Debug, clap::Args)]
 pub struct MachineArgs {
-    /// Virtual CPUs, 1 to 32 [default for a new machine: 2; in software emulation 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
-    cpus: Option<u8>,
-    /// Memory, such as 512M or 2G; at least 128M [default for a new machine: 1G]
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<Memory>,
-    /// What the machine's own disk may grow to, such as 20G; it can be raised later [default for a new machine: 10G]
-    #[arg(long, value_name = "SIZE")]
-    disk: Option<DiskSize>,
+    #[command(flatten)]
+    sizes: Sizes,
     /// What runs the machine
     #[arg(long, value_enum, env = "MVM_VMM")]
     vmm: Option<VmmChoice>,
@@ -48,12 +41,31 @@ pub struct MachineArgs {
     kernel: Option<PathBuf>,
 }
 
+/// How much of the host a machine is given.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Sizes {
+    /// Virtual CPUs, 1 to 32 [default for a new machine: 2; in software emulation 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    cpus: Option<u8>,
+    /// Memory, such as 512M or 2G; at least 128M [default for a new machine: 1G]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
+    /// What the machine's own disk may grow to, such as 20G; it can be raised later [default for a new machine: 10G]
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<DiskSize>,
+}
+
+impl Sizes {
+    pub fn changes(self) -> Changes {
+        let Self { cpus, memory, disk } = self;
+        Changes { cpus, memory, disk, ..Changes::default() }
+    }
+}
+
 impl MachineArgs {
     /// What the flags ask for; an image with the kernel that they name is made first.
     pub fn changes(&self, context: &mut Context<'_>, goal: Goal) -> Result<Changes> {
-        let Self { cpus, memory, disk, vmm, ref image, .. } = *self;
-        let mut changes =
-            Changes { image: image.clone(), cpus, memory, disk, vmm, image_id: None, ..Changes::default() };
+        let mut changes = Changes { image: self.image.clone(), vmm: self.vmm, ..self.sizes.changes() };
         if let Some(path) = &self.kernel {
             changes.image_id = images::with_kernel(context, goal, &mut changes.image, path)?;
         }

@@ -1,5 +1,6 @@
 //! Machines: what one is asked to be, what is there, the plan between the two, and the steps.
 
+mod change;
 mod mount;
 mod observed;
 mod plan;
@@ -10,6 +11,7 @@ pub mod ssh;
 mod steps;
 
 pub use crate::image::ImageName;
+pub use change::{Change, move_to, rename, reset, set, write_change};
 pub use mount::{GuestPath, MountSpec};
 pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
@@ -34,5 +36,18 @@ pub(crate) fn sample_spec() -> Spec {
         created: 1,
         mounts: Vec::new(),
         ports: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn sample_machine(state: State) -> Machine {
+    Machine {
+        name: "web".parse().unwrap(),
+        spec: Ok(sample_spec()),
+        state,
+        keys: None,
+        disk_used: 0,
+        disk_size: 0,
+        memory_used: 0,
     }
 }

@@ -326,7 +326,8 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
     let of = |fact: &str| format!("{fact}.{name}");
     let spec = match answer.text(&of("SPEC")) {
         None => Err("its vm.json is missing".to_owned()),
-        Some(text) => Spec::parse(text),
+        // A machine's folder is its name; a rename that was cut off may have left another one in the file.
+        Some(text) => Spec::parse(text).map(|spec| Spec { name: name.clone(), ..spec }),
     };
     let state = match answer.text(&of("CELL")) {
         None => State::Stopped(answer.text(&of("ENDED")).map(str::to_owned)),

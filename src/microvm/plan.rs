@@ -300,7 +300,7 @@ fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
 }
 
 /// A stopped machine takes on what the flags say, except another image or a smaller disk.
-fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<String>)> {
+pub(super) fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<String>)> {
     refuse_impossible(spec, changes)?;
     let mut new = spec.clone();
     new.cpus = changes.cpus.unwrap_or(new.cpus);
@@ -401,7 +401,7 @@ fn flags(changes: &Changes) -> String {
     text
 }
 
-fn readable_spec(machine: &Machine) -> Result<&Spec> {
+pub(super) fn readable_spec(machine: &Machine) -> Result<&Spec> {
     machine.spec.as_ref().map_err(|why| {
         let name = &machine.name;
         Error::failure(format!("the machine `{name}` is broken: {why}"))
@@ -451,7 +451,7 @@ fn refuse_without_namespaces(observed: &Observed) -> Result<()> {
         .hint(doctor::NAMESPACES_REMEDY))
 }
 
-fn check_against_host(observed: &Observed, spec: &Spec) -> Result<()> {
+pub(super) fn check_against_host(observed: &Observed, spec: &Spec) -> Result<()> {
     let host = &observed.host;
     if u64::from(spec.memory_mib.mib()) > host.memory_mib {
         return Err(Error::usage(format!(

@@ -4,7 +4,7 @@ use super::*;
 use crate::error::Kind;
 use crate::image::{Image, ImageFile};
 use crate::microvm::observed::{Device, HostFacts, Probed, Program, Running};
-use crate::microvm::sample_spec;
+use crate::microvm::sample_machine;
 
 /// A host where everything is there, with the image, and no machine.
 fn ready() -> Observed {
@@ -49,16 +49,7 @@ fn ready() -> Observed {
 }
 
 fn with_machine(state: State) -> Observed {
-    let machine = Machine {
-        name: "web".parse().unwrap(),
-        spec: Ok(sample_spec()),
-        state,
-        keys: None,
-        disk_used: 0,
-        disk_size: 0,
-        memory_used: 0,
-    };
-    Observed { machines: vec![machine], ..ready() }
+    Observed { machines: vec![sample_machine(state)], ..ready() }
 }
 
 fn running() -> Running {

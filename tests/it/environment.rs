@@ -162,6 +162,30 @@ impl TestHost {
         fs_err::write(path, text).unwrap();
     }
 
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs_err::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// A machine as `mvm start` leaves it, which has not been started.
+    pub(crate) fn machine(&self, name: &str) {
+        let spec = format!(
+            r#"{{"version":1,"name":"{name}","image":"debian:bookworm","image_id":"abc","cpus":2,"memory_mib":512,"disk_bytes":{},"vmm":"auto","created":1}}"#,
+            128 << 20
+        );
+        let known = format!("mvm-{name} ssh-ed25519 KEY\n");
+        for (file, text) in [
+            ("vm.json", spec.as_str()),
+            ("disk.img", "written"),
+            ("keys/id_ed25519", "private\n"),
+            ("keys/id_ed25519.pub", "public\n"),
+            ("keys/host_ed25519", "private\n"),
+            ("keys/host_ed25519.pub", "ssh-ed25519 KEY\n"),
+            ("keys/known_hosts", &known),
+        ] {
+            self.write(&format!("home/mvm/machines/{name}/{file}"), text);
+        }
+    }
+
     /// Runs mvm as an ordinary user without a terminal.
     pub(crate) fn mvm(&self, args: &[&str]) -> Seen {
         self.run(args, true)

@@ -8,6 +8,7 @@ mod common;
 mod access;
 mod apt;
 mod broken_state;
+mod change;
 mod cli;
 mod corpus;
 mod download;

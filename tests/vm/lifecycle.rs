@@ -88,7 +88,11 @@ fn a_machine_takes_on_new_values_when_stopped() {
         seen.code == 1 && seen.stderr.contains("mvm stop grows && mvm start grows --cpus 2 --disk 2G"),
         "{seen}"
     );
+    let seen = host.ok(&["set", "grows", "--memory", "640M"]);
+    assert!(seen.stderr.contains("from its next start on"), "{seen}");
     host.inside("grows", "echo here > /root/file; sync");
+    let seen = host.mvm(&["rename", "grows", "grown"]);
+    assert!(seen.code == 1 && seen.stderr.contains("mvm stop grows && mvm rename grows grown"), "{seen}");
     host.ok(&["stop", "grows", "--timeout", "60"]);
     let seen = host.mvm(&["start", "grows", "-d", "--disk", "512M"]);
     assert!(seen.code == 2 && seen.stderr.contains("cannot") | seen.stderr.contains("not shrink"), "{seen}");
@@ -100,8 +104,21 @@ fn a_machine_takes_on_new_values_when_stopped() {
     assert_eq!(lines[..2], ["here", "2"]);
     assert!(lines[2].parse::<u32>().unwrap() > 1800, "{inside}");
     // Remembered.
-    assert_eq!(host.status("grows")["disk_size_bytes"], 2_u64 << 30);
-    host.ok(&["destroy", "grows", "--yes"]);
+    let status = host.status("grows");
+    assert_eq!((&status["disk_size_bytes"], &status["memory_mib"]), (&(2_u64 << 30).into(), &640.into()));
+    host.ok(&["stop", "grows", "--timeout", "60"]);
+
+    // Under another name it is the same one, and knows its name.
+    host.forget("grown");
+    host.ok(&["rename", "grows", "grown"]);
+    host.ok(&["start", "grown", "-d"]);
+    assert_eq!(host.inside("grown", "hostname; cat /etc/hostname /root/file"), "grown\ngrown\nhere\n");
+    let seen = host.ok(&["reset", "grown", "--yes"]);
+    assert!(seen.stderr.contains("is empty"), "{seen}");
+    assert_eq!(host.status("grown")["state"], "stopped");
+    host.ok(&["start", "grown", "-d"]);
+    host.inside("grown", "test ! -e /root/file && test $(nproc) = 2");
+    host.ok(&["destroy", "grown", "--yes"]);
 }
 
 #[test]

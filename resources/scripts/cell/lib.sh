@@ -78,3 +78,11 @@ cell_end() {
   ! cell_vmm "$1" || die stuck "the process $VMM_PID does not end: the kernel holds it"
   rm -rf "$1/run" "$1/api.sock"
 }
+
+# event DIR TEXT: notes in the machine's events.log what was done to it, and when.
+event() {
+  local time
+  TZ=UTC0 printf -v time '%(%FT%TZ)T' -1
+  # A full disk is no reason to leave undone what is noted.
+  { printf '%s %s\n' "$time" "$2" >>"$1/events.log"; } 2>/dev/null || true
+}

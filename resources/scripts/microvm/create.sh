@@ -14,15 +14,14 @@ if [[ ! -e $machine/vm.json ]]; then
   user_key=$!
   ssh-keygen -q -t ed25519 -N '' -C "$NAME" -f "$new/keys/host_ed25519" </dev/null &
   host_key=$!
-  # The journal is most of what an empty disk takes: the smallest that serves any size of file system.
-  mke2fs -q -F -t ext4 -m 0 -J size=4 -E nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
-    "$new/disk.img" $((DISK_BYTES / 1024))k || die no-space "cannot make the disk $new/disk.img"
+  make_disk "$new/disk.img"
   wait "$user_key"
   wait "$host_key"
   read -r kind key _ <"$new/keys/host_ed25519.pub"
   printf 'mvm-%s %s %s\n' "$NAME" "$kind" "$key" >"$new/keys/known_hosts"
   # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody.
   sync "$new/vm.json" "$new"/keys/*
+  event "$new" "created"
   # Left from a destroy or a create that was cut off: without a vm.json it holds nothing of the user's.
   rm -rf "$machine"
   mv -T "$new" "$machine"

@@ -31,3 +31,17 @@ console_tail() {
     answer CONSOLE "${line//[^[:print:]]/}"
   done < <(tail -n 15 "$1/console.log" 2>/dev/null)
 }
+
+# make_disk FILE: an empty disk of DISK_BYTES.
+make_disk() {
+  # The journal is most of what an empty disk takes: the smallest that serves any size of file system.
+  mke2fs -q -F -t ext4 -m 0 -J size=4 -E nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
+    "$1" $((DISK_BYTES / 1024))k || die no-space "cannot make the disk $1"
+}
+
+# write_spec TEXT: the machine's vm.json anew, in the folder that this script is in.
+write_spec() {
+  printf '%s\n' "$1" >vm.json.new || die no-space "cannot write $PWD/vm.json"
+  sync vm.json.new
+  mv vm.json.new vm.json
+}

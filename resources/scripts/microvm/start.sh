@@ -26,8 +26,7 @@ launch() {
   mkdir -p run
   rm -f api.sock run/exit
   grow
-  printf '%s\n' "$VM_JSON" >vm.json.new
-  mv vm.json.new vm.json
+  write_spec "$VM_JSON"
   cat "../../images/$IMAGE/initrd" - >run/initrd || die no-space "cannot write $machine/run/initrd"
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh

@@ -1,0 +1,50 @@
+use std::process::ExitCode;
+
+use super::Context;
+use super::running::existing;
+use super::start::Sizes;
+use crate::config::DEFAULT_MACHINE;
+use crate::error::Result;
+use crate::microvm::{self, MachineName, Scope};
+
+const EXAMPLES: &str = "\
+Examples:
+  mvm set web --cpus 4 --memory 4G       from its next start on
+  mvm set web --disk 40G                 a disk grows, and never shrinks";
+
+/// Change what a machine is given: CPUs, memory, disk
+///
+/// A machine that is stopped has it when it is started; one that runs goes on as it is, and has it from its next start on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cpus", "memory", "disk"]))]
+pub struct Set {
+    /// The machine's name
+    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
+    name: MachineName,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
+    let name = &args.name;
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    let machine = existing(context, &observed, name)?;
+    let Some(change) = microvm::set(&observed, machine, &args.sizes.changes())? else {
+        context.ui.say(format!("The machine `{name}` has that already."));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let when = match machine.state.running() {
+        None => format!("from its next start on: `mvm start {name}`"),
+        Some(_) => format!("from its next start on; for it to be now: `mvm stop {name} && mvm start {name}`"),
+    };
+    if context.settings.dry_run {
+        context.ui.data(format!("set {name}: {}, {when}", change.lines.join(", ")));
+        return Ok(ExitCode::SUCCESS);
+    }
+    context.run(&microvm::write_change(&change)?)?;
+    for line in &change.lines {
+        context.ui.say(format!("`{name}`: {line}"));
+    }
+    context.ui.say(format!("It holds {when}"));
+    Ok(ExitCode::SUCCESS)
+}
