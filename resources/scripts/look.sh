@@ -184,6 +184,8 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
   [[ -z ${STAT[$dir/disk.img]:-} ]] || answer "DISK.$name" "${STAT[$dir/disk.img]% *}"
   [[ -z $ONLY ]] || answer_keys "$dir" "$name"
   if cell_alive "$dir" && cell_vmm "$dir"; then
+    slurp "$dir/run/vm.json"
+    [[ -z $SLURPED ]] || answer "RUNS.$name" "$SLURPED"
     slurp "$dir/run/as"
     while read -r key value _; do
       [[ $key != VmRSS: ]] || { answer "MEMORY.$name" $((value * 1024)) && break; }

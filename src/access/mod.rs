@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 
 pub use include::Include;
 
-use crate::microvm::{MachineName, ssh};
+use crate::microvm::{MachineName, Spec, ssh};
 use crate::script;
 use crate::shell::{Script, quote};
 
-/// The secrets of one machine.
+/// What one machine is entered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
+    /// Who one is there.
+    pub user: String,
     /// The private key that may enter.
     pub client: String,
     /// A `known_hosts` of one line.
@@ -29,7 +31,10 @@ pub fn keys(names: &[MachineName]) -> Script<Vec<(MachineName, Keys)>> {
         let text = |line: &str| line.replace('\t', "\n");
         let machines = answer.all("MACHINE").filter_map(|name| {
             let of = |fact: &str| answer.text(&format!("{fact}.{name}")).map(text);
-            Some((name.parse().ok()?, Keys { client: of("CLIENT_KEY")?, known_hosts: of("KNOWN_HOSTS")? }))
+            let spec = of("SPEC").and_then(|text| Spec::parse(&text).ok());
+            let user = spec.and_then(|spec| spec.user).map_or("root".to_owned(), |user| user.to_string());
+            let keys = Keys { user, client: of("CLIENT_KEY")?, known_hosts: of("KNOWN_HOSTS")? };
+            Some((name.parse().ok()?, keys))
         });
         Ok(machines.collect())
     });
@@ -187,7 +192,7 @@ mod tests {
     fn keys_are_their_owners_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (folder, name) = (Folder::new(dir.path()), "web".parse().unwrap());
-        let keys = Keys { client: "secret\n".into(), known_hosts: "known\n".into() };
+        let keys = Keys { user: "me".into(), client: "secret\n".into(), known_hosts: "known\n".into() };
         for _ in 0..2 {
             folder.write(&name, &keys, "Host mvm-web\n").unwrap();
         }

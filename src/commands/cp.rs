@@ -27,15 +27,17 @@ A path with a `:` after a machine's name is in that machine; write ./web:x for a
 /// Copy files and trees between this host and machines, or between machines
 ///
 /// A target that is a folder gets the source into it; folders that are there are filled up. Modes, times and symbolic
-/// links are kept, setuid bits only towards machines; the files belong to whoever receives them (root in a machine;
-/// between machines owners are kept). A
-/// source that is itself a link is followed. A copy that is interrupted leaves nothing under the target's name.
+/// links are kept, setuid bits only towards machines; the files belong to whoever receives them: in a machine its user, who may
+/// write where that user may (between machines root keeps the owners). A source that is itself a link is followed. A copy that is interrupted leaves nothing under the target's name.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Cp {
     /// For those who are used to it: trees are always copied whole
     #[arg(short, short_alias = 'a', hide = true)]
     recursive: bool,
+    /// The machine's user to be there [default: the machine's user, which is root unless `--user` made one]
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
     /// What is copied: PATH, NAME:PATH, or `-` for standard input
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<OsString>,
@@ -53,6 +55,13 @@ enum Place {
     Stream,
     Here(PathBuf),
     There(MachineName, OsString),
+}
+
+/// A machine, and who one is there.
+#[derive(Debug, Clone, Copy)]
+struct Guest<'a> {
+    name: &'a MachineName,
+    user: Option<&'a str>,
 }
 
 impl Place {
@@ -80,20 +89,21 @@ pub fn run(context: &mut Context<'_>, args: &Cp) -> Result<ExitCode> {
     let several = sources.len() > 1;
     for (source, text) in sources.iter().zip(&args.sources) {
         let label = format!("Copying {}", text.display());
+        let guest = |name| Guest { name, user: args.user.as_deref() };
         match (source, &target) {
             (Place::There(from, path), Place::Stream) => {
-                let code = stream_out(context, from, path)?;
+                let code = stream_out(context, guest(from), path)?;
                 if code != 0 {
                     return Ok(exit_code(code));
                 }
             }
-            (Place::Stream, Place::There(to, path)) => stream_in(context, to, path)?,
+            (Place::Stream, Place::There(to, path)) => stream_in(context, guest(to), path)?,
             (Place::Here(from), Place::There(to, path)) => {
-                push(context, &label, from, to, &folder(path, several))?;
+                push(context, &label, from, guest(to), &folder(path, several))?;
             }
-            (Place::There(from, path), Place::Here(to)) => pull(context, &label, from, path, to)?,
+            (Place::There(from, path), Place::Here(to)) => pull(context, &label, guest(from), path, to)?,
             (Place::There(from, path), Place::There(to, to_path)) => {
-                relay(context, &label, (from, path), (to, &folder(to_path, several)))?;
+                relay(context, &label, (guest(from), path), (guest(to), &folder(to_path, several)))?;
             }
             (Place::Here(_) | Place::Stream, Place::Here(_) | Place::Stream) => {
                 return Err(Error::usage("neither side is in a machine")
@@ -121,20 +131,20 @@ fn content_only(path: &OsStr) -> bool {
 /// The guest's side of a copy.
 fn copy(
     context: &Context<'_>,
-    name: &MachineName,
+    guest: Guest<'_>,
     words: &[&OsStr],
     stdin: Stdio,
     stdout: Stdio,
 ) -> Result<Attached> {
     let command = [OsStr::new("/run/mvm/copy")].iter().chain(words).map(OsString::from).collect();
-    let session = Session { command, input: true, ..Session::default() };
-    attach(&context.linux.wrap(session.call(name)), stdin, stdout)
+    let session = Session { command, input: true, user: guest.user, ..Session::default() };
+    attach(&context.linux.wrap(session.call(guest.name)), stdin, stdout)
 }
 
 /// The end of one side of a copy, and of the work on this one: the guest's own words, on standard error, say most.
 fn end(
     context: &mut Context<'_>,
-    name: &MachineName,
+    Guest { name, .. }: Guest<'_>,
     side: Attached,
     work: std::io::Result<()>,
 ) -> Result<()> {
@@ -155,7 +165,7 @@ fn end(
     }
 }
 
-fn push(context: &mut Context<'_>, label: &str, from: &Path, to: &MachineName, path: &OsStr) -> Result<()> {
+fn push(context: &mut Context<'_>, label: &str, from: &Path, to: Guest<'_>, path: &OsStr) -> Result<()> {
     let bar = context.ui.bar(label, Some(transfer::size(from)));
     let whole = fs_err::canonicalize(from)?;
     let name = match whole.file_name() {
@@ -174,7 +184,7 @@ fn push(context: &mut Context<'_>, label: &str, from: &Path, to: &MachineName, p
     Ok(())
 }
 
-fn pull(context: &mut Context<'_>, label: &str, from: &MachineName, path: &OsStr, to: &Path) -> Result<()> {
+fn pull(context: &mut Context<'_>, label: &str, from: Guest<'_>, path: &OsStr, to: &Path) -> Result<()> {
     let arrival = Arrival::at(to)?;
     let bar = context.ui.bar(label, None);
     let mut side = copy(context, from, &["out".as_ref(), path], Stdio::null(), Stdio::piped())?;
@@ -190,8 +200,8 @@ fn pull(context: &mut Context<'_>, label: &str, from: &MachineName, path: &OsStr
 fn relay(
     context: &mut Context<'_>,
     label: &str,
-    (from, path): (&MachineName, &OsStr),
-    (to, to_path): (&MachineName, &OsStr),
+    (from, path): (Guest<'_>, &OsStr),
+    (to, to_path): (Guest<'_>, &OsStr),
 ) -> Result<()> {
     let bar = context.ui.bar(label, None);
     let mut source = copy(context, from, &["out".as_ref(), path], Stdio::null(), Stdio::piped())?;
@@ -227,10 +237,10 @@ fn relay(
     }
 }
 
-fn stream_in(context: &mut Context<'_>, to: &MachineName, path: &OsStr) -> Result<()> {
+fn stream_in(context: &mut Context<'_>, to: Guest<'_>, path: &OsStr) -> Result<()> {
     if path.is_empty() || path.as_bytes().ends_with(b"/") {
         return Err(Error::usage("a stream has no name of its own")
-            .hint(format!("name the file it is to become: `{to}:/tmp/file`")));
+            .hint(format!("name the file it is to become: `{}:/tmp/file`", to.name)));
     }
     let bar = context.ui.bar("Copying standard input", None);
     // In a folder there is no name for it, and the guest says so.
@@ -242,12 +252,13 @@ fn stream_in(context: &mut Context<'_>, to: &MachineName, path: &OsStr) -> Resul
     end(context, to, side, work)
 }
 
-fn stream_out(context: &mut Context<'_>, from: &MachineName, path: &OsStr) -> Result<i32> {
+fn stream_out(context: &mut Context<'_>, from: Guest<'_>, path: &OsStr) -> Result<i32> {
     let command = ["cat", "--"].map(OsString::from).into_iter().chain([path.to_owned()]).collect();
-    let session = Session { command, ..Session::default() };
-    let code = attach(&context.linux.wrap(session.call(from)), Stdio::null(), Stdio::inherit())?.wait()?;
+    let session = Session { command, user: from.user, ..Session::default() };
+    let code =
+        attach(&context.linux.wrap(session.call(from.name)), Stdio::null(), Stdio::inherit())?.wait()?;
     if code == NOT_REACHED {
-        running(context, from)?;
+        running(context, from.name)?;
     }
     Ok(code)
 }

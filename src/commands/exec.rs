@@ -41,7 +41,7 @@ pub struct Exec {
     /// The folder to run it in [default: the user's home]
     #[arg(long, short, value_name = "DIR")]
     workdir: Option<OsString>,
-    /// The machine's user to run it as, by name or number [default: root]
+    /// The machine's user to run it as, by name or number [default: the machine's user, which is root unless `--user` made one]
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
     /// The command and its arguments
@@ -55,6 +55,7 @@ pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
         env: args.env.clone(),
         dir: args.workdir.as_deref(),
         user: args.user.as_deref(),
+        line: false,
         input: args.interactive || args.tty,
         terminal: args.tty.then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned())),
     };

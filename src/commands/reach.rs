@@ -8,7 +8,8 @@ use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
 use crate::microvm::{
-    self, Goal, ImageName, ImageState, MachineName, Observed, Scope, Spec, Started, Step, Wanted, plan,
+    self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Scope, Spec, Started, Step, UserName,
+    Wanted, plan,
 };
 use crate::ui::Ui;
 use crate::vmm::{Files, Vmm};
@@ -20,6 +21,17 @@ const ROUNDS: usize = 8;
 pub(super) struct Reached {
     pub home: String,
     pub pid: u32,
+    /// Who sessions are, where it is not root.
+    pub user: Option<UserName>,
+}
+
+impl Reached {
+    /// Where it runs.
+    pub(super) fn of(observed: &Observed, machine: &Machine) -> Option<Self> {
+        let pid = machine.state.running()?.pid;
+        let user = machine.started_as().and_then(|spec| spec.user.clone());
+        Some(Self { home: observed.host.home.clone(), pid, user })
+    }
 }
 
 /// Does what is needed for `wanted`. `None` where there is nothing to enter: after a setup, or a dry run.
@@ -73,8 +85,7 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
 }
 
 fn running(observed: &Observed, name: &MachineName) -> Option<Reached> {
-    let pid = observed.machine(name)?.state.running()?.pid;
-    Some(Reached { home: observed.host.home.clone(), pid })
+    Reached::of(observed, observed.machine(name)?)
 }
 
 fn dry_run(context: &mut Context<'_>, steps: &[Step]) {
@@ -137,7 +148,7 @@ fn act(
         }
         Step::Start { spec, vmm, changed } => {
             let pid = start(context, observed, wanted, &spec, &vmm, &changed)?;
-            return Ok(Some(Reached { home: observed.host.home.clone(), pid }));
+            return Ok(Some(Reached { home: observed.host.home.clone(), pid, user: spec.user }));
         }
     }
     Ok(None)
@@ -220,7 +231,8 @@ fn start(
     let launch = vmm.launch(spec, &observed.host, &files, now());
     match context.run(&microvm::start(spec, image, vmm, &launch, &keys)?)? {
         Started::Ready { pid, .. } => {
-            ssh_config::refresh(context, name, observed.machine(name).is_none());
+            let before = observed.machine(name).and_then(|machine| machine.spec.as_ref().ok());
+            ssh_config::refresh(context, name, before.is_none_or(|before| before.user != spec.user));
             Ok(pid)
         }
         Started::Failed(trouble) => {

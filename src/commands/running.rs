@@ -11,8 +11,8 @@ pub(super) fn running(context: &mut Context<'_>, name: &MachineName) -> Result<R
     let machine = existing(context, &observed, name)?;
     let not = |what: &str| Error::not_running(format!("the machine `{name}` {what}"));
     match &machine.state {
-        State::Running(running) => Ok(Reached { home: observed.host.home.clone(), pid: running.pid }),
-        State::Stopped(_) => {
+        State::Running(_) if let Some(reached) = Reached::of(&observed, machine) => Ok(reached),
+        State::Stopped(_) | State::Running(_) => {
             Err(not("is not running").hint(format!("start it with `mvm start {name}` or `mvm dev {name}`")))
         }
         State::Booting(_) => Err(not("is still booting")

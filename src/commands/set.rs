@@ -5,31 +5,36 @@ use super::running::existing;
 use super::start::Sizes;
 use crate::config::DEFAULT_MACHINE;
 use crate::error::Result;
-use crate::microvm::{self, MachineName, Scope};
+use crate::microvm::{self, Changes, MachineName, Scope, UserName};
 
 const EXAMPLES: &str = "\
 Examples:
   mvm set web --cpus 4 --memory 4G       from its next start on
-  mvm set web --disk 40G                 a disk grows, and never shrinks";
+  mvm set web --disk 40G                 a disk grows, and never shrinks
+  mvm set web --user me                  sessions are `me` then, with sudo";
 
-/// Change what a machine is given: CPUs, memory, disk
+/// Change what a machine is given: CPUs, memory, disk, the user that sessions are
 ///
 /// A machine that is stopped has it when it is started; one that runs goes on as it is, and has it from its next start on.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cpus", "memory", "disk"]))]
+#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cpus", "memory", "disk", "user"]))]
 pub struct Set {
     /// The machine's name
     #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
     name: MachineName,
     #[command(flatten)]
     sizes: Sizes,
+    /// The user that sessions in it are, made where it is missing, with sudo; `root` for root again
+    #[arg(long, value_name = "USER")]
+    user: Option<UserName>,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
     let name = &args.name;
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
-    let Some(change) = microvm::set(&observed, machine, &args.sizes.changes())? else {
+    let changes = Changes { user: args.user.clone(), ..args.sizes.changes() };
+    let Some(change) = microvm::set(&observed, machine, &changes)? else {
         context.ui.say(format!("The machine `{name}` has that already."));
         return Ok(ExitCode::SUCCESS);
     };

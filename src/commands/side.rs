@@ -352,7 +352,8 @@ fn set_clocks_of_machines(context: &mut Context<'_>, observed: &microvm::Observe
     for machine in &observed.machines {
         let State::Running(running) = &machine.state else { continue };
         let words = ["date", "-s", &format!("@{}", super::reach::now())].map(Into::into);
-        let call = enter(&observed.host.home, &machine.name, running.pid, &words, &Terminal::default());
+        let call =
+            enter(&observed.host.home, &machine.name, "root", running.pid, &words, &Terminal::default());
         context.round_trips += 1;
         let done = shell::run_within(&context.linux.wrap(call), &patience, &mut |_| {});
         if !done.is_ok_and(|output| output.status.success()) {

@@ -5,9 +5,9 @@ use super::running::running;
 use super::{Context, exec, reach::Reached};
 use crate::config::{self, DEFAULT_MACHINE};
 use crate::error::{Error, Result};
-use crate::microvm::MachineName;
-use crate::microvm::session::{self, Session};
+use crate::microvm::session::Session;
 use crate::microvm::ssh::{self, Terminal};
+use crate::microvm::{MachineName, UserName};
 use crate::shell;
 use crate::ui::Ui;
 
@@ -17,6 +17,9 @@ pub struct Ssh {
     /// The machine's name
     #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
     name: MachineName,
+    /// The user to be, by name [default: the machine's user, which is root unless `--user` made one]
+    #[arg(long, short, value_name = "USER")]
+    user: Option<UserName>,
     /// A command to run in the machine; its exit code becomes mvm's. One word alone is a line for the machine's shell
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -25,9 +28,10 @@ pub struct Ssh {
 pub fn run(context: &mut Context<'_>, args: &Ssh) -> Result<ExitCode> {
     let name = &args.name;
     if !args.command.is_empty() {
-        return run_command(context, name, &args.command);
+        return run_command(context, name, args.user.as_ref(), &args.command);
     }
-    let reached = running(context, name)?;
+    let mut reached = running(context, name)?;
+    reached.user = args.user.clone().or(reached.user);
     Err(open_shell(context, &reached, name))
 }
 
@@ -41,18 +45,27 @@ pub(super) fn enter(
     if command.is_empty() {
         Err(open_shell(context, reached, name))
     } else {
-        run_command(context, name, command)
+        run_command(context, name, None, command)
     }
 }
 
 /// Runs a command over the connection that is kept for the machine; what is the matter is looked at only afterwards.
-fn run_command(context: &mut Context<'_>, name: &MachineName, command: &[OsString]) -> Result<ExitCode> {
+fn run_command(
+    context: &mut Context<'_>,
+    name: &MachineName,
+    user: Option<&UserName>,
+    command: &[OsString],
+) -> Result<ExitCode> {
     let terminal = Ui::is_interactive().then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned()));
-    let call = match command {
-        [line] => session::shell_line(name, line, terminal.as_deref()),
-        words => Session { command: words.to_vec(), input: true, terminal, ..Session::default() }.call(name),
+    let session = Session {
+        command: command.to_vec(),
+        user: user.map(UserName::as_str),
+        line: command.len() == 1,
+        input: true,
+        terminal,
+        ..Session::default()
     };
-    exec::run_session(context, name, &call)
+    exec::run_session(context, name, &session.call(name))
 }
 
 /// Becomes ssh, with a connection of its own; comes back only when that cannot be started.
@@ -60,8 +73,9 @@ fn open_shell(context: &mut Context<'_>, reached: &Reached, name: &MachineName) 
     context.round_trips += 1;
     context.say_round_trips();
     context.ui.settle();
+    let user = reached.user.as_ref().map_or("root", UserName::as_str);
     let terminal = Terminal { interactive: Ui::is_interactive(), kind: config::terminal() };
-    let call = context.linux.wrap(ssh::enter(&reached.home, name, reached.pid, &[], &terminal));
+    let call = context.linux.wrap(ssh::enter(&reached.home, name, user, reached.pid, &[], &terminal));
     let program = call.argv[0].to_string_lossy().into_owned();
     let source = shell::replace_process(&call);
     Error::failure(format!("cannot start `{program}`: {source}"))

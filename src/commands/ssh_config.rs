@@ -173,7 +173,7 @@ fn write(context: &mut Context<'_>, names: &[MachineName]) -> Result<Vec<(Machin
     }
     let mut written = Vec::new();
     for (name, keys) in found {
-        let config = folder.config(&name, "root", &caller);
+        let config = folder.config(&name, &keys.user, &caller);
         folder.write(&name, &keys, &config)?;
         written.push((name, config));
     }

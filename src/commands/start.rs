@@ -5,7 +5,7 @@ use super::reach::reach;
 use super::{Context, images, ssh};
 use crate::config::DEFAULT_MACHINE;
 use crate::error::Result;
-use crate::microvm::{Changes, DiskSize, Goal, ImageName, MachineName, Memory, VmmChoice, Wanted};
+use crate::microvm::{Changes, DiskSize, Goal, ImageName, MachineName, Memory, UserName, VmmChoice, Wanted};
 use crate::ui::Ui;
 
 /// Start a machine and open a shell in it; a new name makes a new machine
@@ -34,6 +34,9 @@ pub struct MachineArgs {
     /// The image of a new machine: `ubuntu`, `debian`, `debian:trixie`, one of a registry, or an imported one
     #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]
     image: Option<ImageName>,
+    /// The user that sessions in it are, made where it is missing, with sudo; `root` for root again
+    #[arg(long, value_name = "USER")]
+    user: Option<UserName>,
     /// The kernel of a new machine, in the place of its image's: a vmlinux, a bzImage, or an arm64 Image
     ///
     /// All that machines need must be built in: where the kernel carries its configuration, what is missing is named.
@@ -65,7 +68,12 @@ impl Sizes {
 impl MachineArgs {
     /// What the flags ask for; an image with the kernel that they name is made first.
     pub fn changes(&self, context: &mut Context<'_>, goal: Goal) -> Result<Changes> {
-        let mut changes = Changes { image: self.image.clone(), vmm: self.vmm, ..self.sizes.changes() };
+        let mut changes = Changes {
+            image: self.image.clone(),
+            vmm: self.vmm,
+            user: self.user.clone(),
+            ..self.sizes.changes()
+        };
         if let Some(path) = &self.kernel {
             changes.image_id = images::with_kernel(context, goal, &mut changes.image, path)?;
         }

@@ -12,7 +12,7 @@ pub use network::{Network, Proxies};
 
 use crate::error::{Error, Result};
 use crate::linux::Transport;
-use crate::microvm::{DiskSize, ImageName, Memory, VmmChoice};
+use crate::microvm::{DiskSize, ImageName, Memory, UserName, VmmChoice};
 
 /// The machine that is meant when none is named.
 pub const DEFAULT_MACHINE: &str = "default";
@@ -63,6 +63,8 @@ pub struct MachineDefaults {
     pub memory: Option<Memory>,
     pub disk: Option<DiskSize>,
     pub vmm: Option<VmmChoice>,
+    /// The user that sessions are.
+    pub user: Option<UserName>,
 }
 
 /// What holds for this run.
@@ -213,6 +215,7 @@ mod tests {
             memory = "2G"
             disk = "20G"
             vmm = "qemu"
+            user = "me"
             [mirror]
             debian = "http://mirror.example/debian"
             firecracker_ci = "http://mirror.example/ci"

@@ -18,6 +18,8 @@ const FIT: &str = include_str!("../../resources/guest/fit");
 const TOOL: &str = include_str!("../../resources/guest/tool");
 /// What a session of an image of others begins with.
 const SESSION: &str = include_str!("../../resources/guest/session");
+/// What makes the user that sessions are.
+const MAKE_USER: &str = include_str!("../../resources/guest/user");
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
 
@@ -31,8 +33,14 @@ pub struct Keys {
     pub authorized: String,
 }
 
-/// The archive in the kernel's `newc` form. `foreign` is how an image of others wants its programs run.
-pub fn archive(host_name: &str, keys: &Keys, foreign: Option<&Config>) -> std::io::Result<Vec<u8>> {
+/// The archive in the kernel's `newc` form. `user` is the one that sessions are, where it is not root; `foreign` is how an image
+/// of others wants its programs run.
+pub fn archive(
+    host_name: &str,
+    user: Option<&str>,
+    keys: &Keys,
+    foreign: Option<&Config>,
+) -> std::io::Result<Vec<u8>> {
     // The image's archive has no folder of this name.
     let mut bytes = Vec::new();
     entry(&mut bytes, "seed", ModeFileType::Directory, 0o711, b"")?;
@@ -50,6 +58,10 @@ pub fn archive(host_name: &str, keys: &Keys, foreign: Option<&Config>) -> std::i
         ("seed/authorized_keys", 0o644, line(&keys.authorized)),
     ] {
         entry(&mut bytes, name, ModeFileType::Regular, mode, content.as_bytes())?;
+    }
+    if let Some(user) = user {
+        entry(&mut bytes, "seed/make-user", ModeFileType::Regular, 0o755, MAKE_USER.as_bytes())?;
+        entry(&mut bytes, "seed/user", ModeFileType::Regular, 0o644, line(user).as_bytes())?;
     }
     if let Some(config) = foreign {
         for (name, mode, content) in [
@@ -98,7 +110,7 @@ mod tests {
     #[test]
     fn holds_the_init_and_the_keys() {
         let keys = Keys { host: "private".into(), host_public: "public".into(), authorized: "mine".into() };
-        let bytes = archive("web-1", &keys, None).unwrap();
+        let bytes = archive("web-1", None, &keys, None).unwrap();
         assert_eq!(bytes.len() % 4, 0, "the kernel wants archives on four-byte boundaries");
         let mut names = Vec::new();
         let mut rest = &bytes[..];

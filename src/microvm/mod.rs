@@ -9,6 +9,7 @@ pub mod session;
 mod spec;
 pub mod ssh;
 mod steps;
+mod user;
 
 pub use crate::image::ImageName;
 pub use change::{Change, move_to, rename, reset, set, write_change};
@@ -21,6 +22,7 @@ pub use plan::{Changes, Goal, Lacking, Step, Wanted, plan, refuse_conflict};
 pub use port::{Listen, Port, Protocol};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{How, Remains, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop, why};
+pub use user::UserName;
 
 #[cfg(test)]
 pub(crate) fn sample_spec() -> Spec {
@@ -34,6 +36,7 @@ pub(crate) fn sample_spec() -> Spec {
         disk_bytes: DiskSize::from_bytes(10 << 30),
         vmm: VmmChoice::Auto,
         created: 1,
+        user: None,
         mounts: Vec::new(),
         ports: Vec::new(),
     }
@@ -45,6 +48,7 @@ pub(crate) fn sample_machine(state: State) -> Machine {
         name: "web".parse().unwrap(),
         spec: Ok(sample_spec()),
         state,
+        started_with: None,
         keys: None,
         disk_used: 0,
         disk_size: 0,

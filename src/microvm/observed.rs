@@ -122,6 +122,8 @@ pub struct Machine {
     /// What was asked for, or why that cannot be read.
     pub spec: Result<Spec, String>,
     pub state: State,
+    /// What it was started with, where it runs.
+    pub started_with: Option<Spec>,
     /// Present only when one machine was looked at.
     pub keys: Option<Keys>,
     /// What the disk takes on the host, in bytes.
@@ -155,6 +157,13 @@ pub struct Running {
     pub vmm: String,
     /// Whether with KVM.
     pub accelerated: bool,
+}
+
+impl Machine {
+    /// What it runs with, which `mvm set` does not change; of one that does not run, what it is to have.
+    pub fn started_as(&self) -> Option<&Spec> {
+        self.started_with.as_ref().or(self.spec.as_ref().ok())
+    }
 }
 
 impl State {
@@ -341,6 +350,7 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
             }
         }
     };
+    let started_with = answer.text(&of("RUNS")).and_then(|text| Spec::parse(text).ok());
     // Keys travel on one line, with tabs for line ends.
     let key = |fact: &str| answer.text(&of(fact)).map(|text| text.replace('\t', "\n"));
     let keys = match (key("HOST_KEY"), key("HOST_KEY_PUBLIC"), key("AUTHORIZED")) {
@@ -352,7 +362,7 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         .and_then(|text| text.split_once(' '))
         .map_or((0, 0), |(used, size)| (used.parse().unwrap_or(0), size.parse().unwrap_or(0)));
     let memory_used = answer.optional(&of("MEMORY"))?.unwrap_or(0);
-    Ok(Machine { name, spec, state, keys, disk_used, disk_size, memory_used })
+    Ok(Machine { name, spec, state, started_with, keys, disk_used, disk_size, memory_used })
 }
 
 /// `PID UPTIME VMM ACCELERATOR`

@@ -4,6 +4,7 @@ use super::mount::MountSpec;
 use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::port::Port;
 use super::spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
+use super::user::UserName;
 use crate::bootstrap::Task;
 use crate::config::{self, MachineDefaults};
 use crate::error::{Error, Result};
@@ -31,6 +32,8 @@ pub struct Changes {
     pub memory: Option<Memory>,
     pub disk: Option<DiskSize>,
     pub vmm: Option<VmmChoice>,
+    /// The user that sessions are.
+    pub user: Option<UserName>,
     /// The very image, where it was made for this machine.
     pub image_id: Option<String>,
     /// Folders to share, beside those that it shares already.
@@ -278,6 +281,7 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
         disk_bytes: (*disk).or(defaults.disk).unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
         vmm: (*vmm).or(defaults.vmm).unwrap_or_default(),
         created: 0,
+        user: wanted.changes.user.clone().or_else(|| defaults.user.clone()).and_then(UserName::unless_root),
         mounts: wanted.changes.mounts.clone(),
         ports: Port::merge(&[], &wanted.changes.ports),
     }
@@ -295,6 +299,8 @@ fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
     compare("cpus", spec.cpus.to_string(), changes.cpus.map(|v| v.to_string()));
     compare("memory", spec.memory_mib.to_string(), changes.memory.map(|v| v.to_string()));
     compare("disk", spec.disk_bytes.to_string(), changes.disk.map(|v| v.to_string()));
+    let user = spec.user.as_ref().map_or("root", UserName::as_str);
+    compare("user", user.to_owned(), changes.user.as_ref().map(ToString::to_string));
     compare("vmm", spec.vmm.to_string(), changes.vmm.map(|v| v.to_string()));
     lines
 }
@@ -307,6 +313,9 @@ pub(super) fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<Strin
     new.memory_mib = changes.memory.unwrap_or(new.memory_mib);
     new.disk_bytes = changes.disk.unwrap_or(new.disk_bytes);
     new.vmm = changes.vmm.unwrap_or(new.vmm);
+    if let Some(user) = &changes.user {
+        new.user = user.clone().unless_root();
+    }
     new.mounts = MountSpec::merge(&spec.mounts, &changes.mounts);
     refuse_conflict(&new.mounts)?;
     let mut lines = differences(spec, changes);
@@ -369,8 +378,9 @@ fn refuse_impossible(spec: &Spec, changes: &Changes) -> Result<()> {
 }
 
 fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -> Result<()> {
-    let Ok(spec) = &machine.spec else { return Ok(()) };
-    refuse_impossible(spec, &wanted.changes)?;
+    let (Ok(asked), Some(spec)) = (&machine.spec, machine.started_as()) else { return Ok(()) };
+    refuse_impossible(asked, &wanted.changes)?;
+    // `mvm set` may have written down more than it runs with.
     let lines = differences(spec, &wanted.changes);
     if lines.is_empty() {
         return Ok(());
@@ -397,6 +407,7 @@ fn flags(changes: &Changes) -> String {
     add("cpus", changes.cpus.map(|v| v.to_string()));
     add("memory", changes.memory.map(|v| size(v.bytes())));
     add("disk", changes.disk.map(|v| size(v.bytes())));
+    add("user", changes.user.as_ref().map(ToString::to_string));
     add("vmm", changes.vmm.map(|v| v.to_string()));
     text
 }

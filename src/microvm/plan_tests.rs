@@ -231,8 +231,13 @@ fn a_stopped_machine_takes_on_new_values_and_a_running_one_says_how() {
     let (kind, text) = refusal(&with_machine(State::Running(running())), Goal::Dev, changes);
     assert_eq!(kind, Kind::Failure);
     assert!(text.contains("mvm stop web && mvm dev web --cpus 4 --memory 2G"), "{text}");
+    let user = Changes { user: Some("me".parse().unwrap()), ..Changes::default() };
+    let steps = try_plan(&with_machine(State::Stopped(None)), Goal::Start, user.clone()).unwrap();
+    let [Step::Start { spec, changed, .. }] = &steps[..] else { panic!("{steps:?}") };
+    assert_eq!((spec.user.as_ref(), &changed[..]), (user.user.as_ref(), &["user: root → me".to_owned()][..]));
     // What it has already is no change.
-    let same = Changes { cpus: Some(2), ..Changes::default() };
+    let root = Some("root".parse().unwrap());
+    let same = Changes { cpus: Some(2), user: root, ..Changes::default() };
     assert_eq!(try_plan(&with_machine(State::Running(running())), Goal::Dev, same).unwrap(), []);
 }
 

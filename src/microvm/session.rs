@@ -22,6 +22,8 @@ pub struct Session<'a> {
     pub env: Vec<OsString>,
     pub dir: Option<&'a OsStr>,
     pub user: Option<&'a str>,
+    /// Whether the command is one line for the user's shell.
+    pub line: bool,
     /// Whether it reads standard input; else its input is empty.
     pub input: bool,
     /// `$TERM`, where it is to have a terminal.
@@ -37,6 +39,9 @@ impl Session<'_> {
     /// The line that the guest's shell reads; resources/guest/exec takes it from there.
     fn line(&self) -> OsString {
         let mut words: Vec<OsString> = ["exec", "/run/mvm/exec"].map(OsString::from).into();
+        if self.line {
+            words.push("-s".into());
+        }
         let mut option = |letter: &str, value: &OsStr| words.extend([letter.into(), value.to_owned()]);
         if let Some(user) = self.user {
             option("-u", user.as_ref());
@@ -51,11 +56,6 @@ impl Session<'_> {
         words.extend(self.command.iter().cloned());
         ssh::quoted(&words)
     }
-}
-
-/// A line for the guest's own shell, as ssh sends it.
-pub fn shell_line(name: &MachineName, line: &OsStr, terminal: Option<&str>) -> Call {
-    enter(name, line, true, terminal)
 }
 
 /// What connects the standard streams with the machine's SSH server.

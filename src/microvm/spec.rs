@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::user::UserName;
 use super::{MountSpec, Port};
 use crate::image::ImageName;
 
@@ -206,6 +207,9 @@ pub struct Spec {
     pub vmm: VmmChoice,
     /// Unix seconds.
     pub created: u64,
+    /// The user that sessions are, made at a start; root where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
     /// Folders of the host that it shares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountSpec>,
@@ -272,6 +276,7 @@ mod tests {
             disk_bytes: DiskSize::from_bytes(10 << 30),
             vmm: VmmChoice::Auto,
             created: 1,
+            user: Some("me".parse().unwrap()),
             mounts: vec!["/src:/work:ro".parse().unwrap()],
             ports: vec!["8080:80".parse().unwrap()],
         };

@@ -15,22 +15,23 @@ pub fn host_alias(name: &MachineName) -> String {
     format!("mvm-{name}")
 }
 
-/// ssh's options for the machine, whose folder is in `home`.
-pub fn options(home: &str, name: &MachineName) -> Vec<String> {
-    options_with(&format!("{home}/machines/{name}/keys"), name)
+/// ssh's options for entering the machine, whose folder is in `home`, as `user`.
+pub fn options(home: &str, name: &MachineName, user: &str) -> Vec<String> {
+    options_with(&format!("{home}/machines/{name}/keys"), name, user)
 }
 
 /// What opens the connection that sessions share. It runs in the machine's folder, which keeps its socket's path short.
 pub fn master(name: &MachineName) -> Vec<String> {
     let mut words = vec!["ssh".to_owned()];
-    words.extend(options_with("keys", name));
+    // As root, who can become any other.
+    words.extend(options_with("keys", name, "root"));
     words.extend(["-M", "-S", "run/ssh", "-N", "-T"].map(str::to_owned));
     words.push(host_alias(name));
     words
 }
 
-fn options_with(keys: &str, name: &MachineName) -> Vec<String> {
-    let mut words: Vec<String> = ["-F", "none", "-l", "root", "-i"].map(str::to_owned).into();
+fn options_with(keys: &str, name: &MachineName, user: &str) -> Vec<String> {
+    let mut words: Vec<String> = ["-F", "none", "-l", user, "-i"].map(str::to_owned).into();
     words.push(format!("{keys}/id_ed25519"));
     for option in [
         format!("HostName={}", network::GUEST),
@@ -56,16 +57,23 @@ fn options_with(keys: &str, name: &MachineName) -> Vec<String> {
     words
 }
 
-/// What enters the machine whose VMM is `pid`: a shell, or `command` with its arguments exactly as given; one word
-/// alone is a line for the guest's shell.
-pub fn enter(home: &str, name: &MachineName, pid: u32, command: &[OsString], terminal: &Terminal) -> Call {
+/// What enters the machine whose VMM is `pid` as `user`: a shell, or `command` with its arguments exactly as given; one
+/// word alone is a line for the guest's shell.
+pub fn enter(
+    home: &str,
+    name: &MachineName,
+    user: &str,
+    pid: u32,
+    command: &[OsString],
+    terminal: &Terminal,
+) -> Call {
     let mut argv: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| argv.extend(words.iter().map(OsString::from));
     if let Some(kind) = terminal.kind.as_deref().filter(|kind| !is_known(kind)) {
         add(&["env", &format!("TERM={}", terminal_for_guest(kind))]);
     }
     add(&["nsenter", "-t", &pid.to_string(), "-U", "-n", "--preserve-credentials", "ssh"]);
-    argv.extend(options(home, name).into_iter().map(OsString::from));
+    argv.extend(options(home, name, user).into_iter().map(OsString::from));
     argv.push(if terminal.interactive { "-t" } else { "-T" }.into());
     argv.push(host_alias(name).into());
     if !command.is_empty() {
@@ -156,7 +164,7 @@ mod tests {
         let name = "web".parse().unwrap();
         let enter = |kind: &str| {
             let terminal = Terminal { interactive: true, kind: Some(kind.to_owned()) };
-            enter("/h", &name, 7, &[], &terminal).argv[0].clone()
+            enter("/h", &name, "root", 7, &[], &terminal).argv[0].clone()
         };
         assert_eq!(enter("xterm-256color"), "nsenter");
         assert_eq!(enter("screen"), "nsenter");
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_host_key_is_pinned() {
-        let words = options("/home/me", &"web".parse().unwrap()).join(" ");
+        let words = options("/home/me", &"web".parse().unwrap(), "root").join(" ");
         assert!(
             words.contains("StrictHostKeyChecking=yes") && words.contains("HostKeyAlias=mvm-web"),
             "{words}"

@@ -1,7 +1,7 @@
 //! The scripts that do the steps, and what they answer.
 
 use super::ssh;
-use super::{MachineName, Spec};
+use super::{MachineName, Spec, UserName};
 use crate::image::{
     Image,
     seed::{self, Keys},
@@ -85,7 +85,7 @@ pub fn start(
         .input("GUEST_IP", network::GUEST.to_string())
         .input("GUEST_MAC", network::GUEST_MAC)
         .args(&launch.argv)
-        .payload(seed::archive(spec.name.as_str(), keys, foreign)?))
+        .payload(seed::archive(spec.name.as_str(), spec.user.as_ref().map(UserName::as_str), keys, foreign)?))
 }
 
 fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
@@ -108,7 +108,7 @@ pub fn stop(name: &MachineName, home: &str, seconds: u32) -> Script<Stopped> {
     // there is no systemd to ask yet.
     let line = "systemctl reboot 2>/dev/null || { test -e /run/mvm/own-init && kill -TERM 1; } || \
                 { sync; /run/mvm/busybox reboot -f || reboot -f; }";
-    let ask = ssh::options(home, name).into_iter().chain([ssh::host_alias(name), line.to_owned()]);
+    let ask = ssh::options(home, name, "root").into_iter().chain([ssh::host_alias(name), line.to_owned()]);
     script!("microvm/stop" with ["cell/lib", "microvm/lib"], read_stopped)
         .input("NAME", name.as_str())
         .input("SECONDS_TO_WAIT", seconds.to_string())

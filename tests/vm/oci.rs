@@ -152,17 +152,24 @@ fn musl_and_a_shell_are_an_image() {
     let file = dir.path().join("musl.tar.gz");
     host.ok(&["image", "import", file.to_str().unwrap(), "--as", "musl"]);
     host.forget("musl");
-    let seen =
-        host.mvm(&["dev", "musl", "--image", "musl", "--", "app one; echo $?; id -un; ls /etc/passwd"]);
-    assert_eq!(seen.stdout, "one in /root with (null)\n7\nroot\n/etc/passwd\n", "{seen}");
+    // A user is made without any tool of the image's, beside the one that it has.
+    let line = "app one; echo $?; id; ls /etc/passwd";
+    let seen = host.mvm(&["dev", "musl", "--image", "musl", "--user", "me", "--", line]);
+    assert_eq!(
+        seen.stdout,
+        "one in /home/me with (null)\n7\nuid=1001(me) gid=1001(me) groups=1001(me)\n/etc/passwd\n",
+        "{seen}"
+    );
+    let seen = host.mvm(&["ssh", "musl", "-u", "root", "--", "app one; id -un"]);
+    assert_eq!(seen.stdout, "one in /root with (null)\nroot\n", "{seen}");
     let id = host.ok(&["exec", "musl", "-u", "web", "--", "id", "-un"]).stdout;
     assert_eq!(id, "web\n");
     // An init that would start gettys alone is none: PID 1 is mvm's, and reaps what nobody waits for.
     let line = "cat /proc/1/comm; (sleep 0.1 &); sleep 0.5; grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null || echo none";
-    let seen = host.ok(&["exec", "musl", "--", "sh", "-c", line]);
+    let seen = host.ok(&["exec", "musl", "-u", "root", "--", "sh", "-c", line]);
     assert_eq!(seen.stdout, "pid1\nnone\n", "{seen}");
     // The image's own `reboot` ends the machine as mvm's stop does.
-    host.mvm(&["exec", "musl", "--", "reboot"]);
+    host.mvm(&["exec", "musl", "-u", "root", "--", "reboot"]);
     wait_until("the end of the machine", || host.status("musl")["state"] == "stopped");
     host.ok(&["destroy", "musl", "--yes"]);
     forget(&host, "musl");

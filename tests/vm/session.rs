@@ -70,6 +70,35 @@ fn a_command_gets_its_arguments_input_and_output_as_they_are() {
 }
 
 #[test]
+fn sessions_are_the_machines_user() {
+    let host = any_host();
+    host.forget("user");
+    host.ok(&["start", "user", "-d", "--user", "me"]);
+    assert_eq!(host.ok(&["ssh", "user", "--", "id -un; pwd; sudo id -un"]).stdout, "me\n/home/me\nroot\n");
+    assert_eq!(host.ok(&["exec", "user", "--", "id", "-un"]).stdout, "me\n");
+    for who in ["root", "www-data"] {
+        assert_eq!(host.ok(&["exec", "-u", who, "user", "--", "id", "-un"]).stdout, format!("{who}\n"));
+    }
+    // Others by ssh as well, and what is copied is that user's.
+    let config = host.ok(&["ssh-config", "user"]).stdout;
+    assert!(config.contains("\n  User me\n"), "{config}");
+    host.ok(&["cp", host.program().to_str().unwrap(), "user:mvm"]);
+    assert_eq!(
+        host.ok(&["exec", "user", "--", "stat", "-c", "%U %n", "/home/me/mvm"]).stdout,
+        "me /home/me/mvm\n"
+    );
+    let seen = host.mvm(&["cp", "user:mvm", "user:/etc/mvm"]);
+    assert!(seen.code == 1 && seen.stderr.contains("cannot write in '/etc'"), "{seen}");
+    host.ok(&["cp", "-u", "root", "user:/home/me/mvm", "user:/etc/mvm"]);
+    // It has it from its next start on; until then sessions are who they were.
+    host.ok(&["set", "user", "--user", "root"]);
+    assert_eq!(host.ok(&["exec", "user", "--", "id", "-un"]).stdout, "me\n");
+    host.ok(&["stop", "user", "--timeout", "60"]);
+    assert_eq!(host.ok(&["dev", "user", "--", "id -un"]).stdout, "root\n");
+    host.ok(&["destroy", "user", "--yes"]);
+}
+
+#[test]
 fn the_guest_is_a_sane_place() {
     let host = any_host();
     host.forget("sane");

@@ -28,6 +28,7 @@ launch() {
   grow
   write_spec "$VM_JSON"
   cat "../../images/$IMAGE/initrd" - >run/initrd || die no-space "cannot write $machine/run/initrd"
+  printf '%s\n' "$VM_JSON" >run/vm.json
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh
   printf '%s' "${VMM_CONFIG:-}" >run/vmm.json
