@@ -195,9 +195,9 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
       exec {answers}< <(exec nsenter -t "$VMM_PID" -U -n --preserve-credentials bash -c "$GUEST_CONNECTS && echo y" 2>/dev/null)
       asked[$name]="$answers $!"
     fi
-  elif [[ -e $dir/run/exit ]]; then
-    slurp "$dir/run/exit"
-    answer "ENDED.$name" "$SLURPED"
+  else
+    cell_ended "$dir"
+    [[ -z $ENDED ]] || answer "ENDED.$name" "$ENDED"
   fi
 done
 # All were asked at once: the guest's kernel takes a connection, or two seconds are over.

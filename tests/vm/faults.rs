@@ -127,7 +127,14 @@ fn a_stranger_with_a_recycled_pid_is_left_alone() {
         [format!("{} 1 {}", stranger.id(), boot.trim()), format!("{} {started} another-boot", stranger.id())]
     {
         record(&text);
-        assert_eq!(host.status("recycled")["state"], "stopped", "{text}");
+        let status = host.status("recycled");
+        assert_eq!(status["state"], "stopped", "{text}");
+        let ended = if text.ends_with("another-boot") {
+            "the host was restarted"
+        } else {
+            "its supervisor was killed"
+        };
+        assert_eq!(status["ended"], ended, "{text}");
         host.ok(&["stop", "recycled"]);
         record(&text);
         host.ok(&["dev", "recycled", "--", "true"]);

@@ -15,7 +15,7 @@ fn processes(host: &Host, machine: &str) -> Vec<u32> {
 fn a_killed_part_ends_the_cell(who: Who) {
     let Some(host) = host(who) else { return };
     host.forget("killed");
-    for part in ["cell", "vmm"] {
+    for (part, ended) in [("cell", "its supervisor was killed"), ("vmm", "killed by SIGKILL")] {
         host.ok(&["start", "killed", "-d"]);
         host.inside("killed", "echo survives > /root/file; sync");
         wait_until("pasta", || host.pasta("killed").is_some());
@@ -24,7 +24,8 @@ fn a_killed_part_ends_the_cell(who: Who) {
         for pid in pids {
             wait_until("the end of the cell's processes", || !lives(pid));
         }
-        assert_eq!(host.status("killed")["state"], "stopped", "{part}");
+        let status = host.status("killed");
+        assert_eq!((&status["state"], &status["ended"]), (&"stopped".into(), &ended.into()), "{part}");
         let seen = host.ok(&["dev", "killed", "--", "cat", "/root/file"]);
         assert_eq!(seen.stdout, "survives\n", "{part}: {seen}");
         host.ok(&["stop", "killed", "--timeout", "60"]);
