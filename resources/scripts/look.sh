@@ -56,6 +56,30 @@ found() {
   ! hash "$1" 2>/dev/null || FOUND=${BASH_CMDS[$1]}
 }
 
+# cell_ended DIR: how the machine's last run ended, in ENDED; empty where it was stopped by mvm, which leaves nothing of it.
+cell_ended() {
+  local tries boot now clock
+  ENDED=
+  if cell_alive "$1" && [[ -s $1/run/vmm ]]; then
+    # Its VMM has just ended: the supervisor is about to tell how.
+    exec {clock}<> <(:)
+    for ((tries = 0; tries < 200; tries++)); do
+      if [[ -e $1/run/exit ]] || ! cell_alive "$1"; then break; fi
+      read -r -t 0.01 -u "$clock" _ || true
+    done
+    exec {clock}<&-
+  fi
+  if { IFS= read -r ENDED <"$1/run/exit"; } 2>/dev/null; then return; fi
+  # Nobody was left to tell.
+  { read -r _ _ boot <"$1/run/cell"; } 2>/dev/null || return 0
+  read -r now </proc/sys/kernel/random/boot_id
+  if [[ $boot != "$now" ]]; then
+    ENDED='the host was restarted'
+  elif ! cell_alive "$1"; then
+    ENDED='its supervisor was killed'
+  fi
+}
+
 shopt -s nullglob
 # What bash was built for, which is what `uname -m` says.
 arch=$HOSTTYPE

@@ -53,30 +53,6 @@ cell_vmm() {
   [[ $boot == "$now" ]] && same_process "$VMM_PID" "$VMM_STARTED"
 }
 
-# cell_ended DIR: how the machine's last run ended, in ENDED; empty where it was stopped by mvm, which leaves nothing of it.
-cell_ended() {
-  local tries boot now clock
-  ENDED=
-  if cell_alive "$1" && [[ -s $1/run/vmm ]]; then
-    # Its VMM has just ended: the supervisor is about to tell how.
-    exec {clock}<> <(:)
-    for ((tries = 0; tries < 200; tries++)); do
-      [[ ! -e $1/run/exit ]] && cell_alive "$1" || break
-      read -r -t 0.01 -u "$clock" _ || true
-    done
-    exec {clock}<&-
-  fi
-  if { IFS= read -r ENDED <"$1/run/exit"; } 2>/dev/null; then return; fi
-  # Nobody was left to tell.
-  { read -r _ _ boot <"$1/run/cell"; } 2>/dev/null || return 0
-  read -r now </proc/sys/kernel/random/boot_id
-  if [[ $boot != "$now" ]]; then
-    ENDED='the host was restarted'
-  elif ! cell_alive "$1"; then
-    ENDED='its supervisor was killed'
-  fi
-}
-
 # cell_enter PID COMMAND…: runs a command in the cell that the VMM's process holds.
 cell_enter() {
   nsenter -t "$1" -U -n --preserve-credentials "${@:2}"
