@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, cp, destroy, dev, doctor, exec, image, logs, ls, proxy, rename, reset, set, setup, shell, ssh,
-    ssh_config, start, status, stop, why,
+    bootstrap, completions, cp, destroy, dev, doctor, exec, image, logs, ls, man, proxy, rename, reset, set,
+    setup, shell, ssh, ssh_config, start, status, stop, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -86,6 +86,8 @@ pub enum Command {
     Setup(setup::Setup),
     Bootstrap(bootstrap::Bootstrap),
     Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use mvm::ui::Ui;
 use mvm::{commands, config};
 
 fn main() -> ExitCode {
+    commands::complete::answer();
     let cli = Cli::parse();
     init_log();
     let mut ui = Ui::new(cli.global.verbosity());

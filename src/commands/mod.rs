@@ -1,6 +1,8 @@
 //! The commands, one file each: arguments, help, and what is done.
 
 pub mod bootstrap;
+pub mod complete;
+pub mod completions;
 pub mod cp;
 pub mod destroy;
 pub mod dev;
@@ -10,6 +12,7 @@ pub mod image;
 mod images;
 pub mod logs;
 pub mod ls;
+pub mod man;
 pub mod proxy;
 mod reach;
 pub mod rename;
@@ -84,6 +87,11 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
     {
         return ssh_config::remove(&settings, ui);
     }
+    match &cli.command {
+        Command::Completions(args) => return completions::run(&settings, ui, args),
+        Command::Man(args) => return man::run(&settings, ui, args),
+        _ => {}
+    }
     let (linux, lima): (Box<dyn Linux>, _) = match settings.host {
         Host::Native if cfg!(target_os = "linux") => (Box::new(Native::new()), None),
         Host::Native => {
@@ -128,6 +136,8 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Setup(args) => setup::run(context, &args),
         Command::Bootstrap(args) => bootstrap::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
+        // These need no Linux side.
+        Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
     };
     context.say_round_trips();
     match done {

@@ -56,6 +56,11 @@ impl LimaVm {
     }
 }
 
+/// The Linux side inside the VM, where a connection to it is open; Lima is not asked.
+pub(super) fn by_its_connection(settings: &Settings) -> Option<Box<dyn Linux>> {
+    LimaVm::by_its_connection().map(|vm| vm.linux(settings))
+}
+
 /// Why the VM did not answer, where Lima knows better than the connection.
 pub(super) fn explain_silence(error: Error) -> Error {
     match observe().and_then(|(observed, _)| lima::plan(&observed, Goal::Enter)) {

@@ -138,13 +138,33 @@ pub fn state_dir() -> PathBuf {
     environment("XDG_STATE_HOME").map_or_else(|| home().join(".local/state"), PathBuf::from).join("mvm")
 }
 
+/// The folder of this user's data, which programs share.
+pub fn data_dir() -> PathBuf {
+    environment("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from)
+}
+
+/// The folder of this user's settings, which programs share.
+pub fn config_dir() -> PathBuf {
+    environment("XDG_CONFIG_HOME").map_or_else(|| home().join(".config"), PathBuf::from)
+}
+
+/// The user's shell, as its path.
+pub fn shell() -> Option<String> {
+    environment("SHELL")
+}
+
+/// `MVM_HOST`, for those who read no flags.
+pub fn host() -> Option<Host> {
+    clap::ValueEnum::from_str(&environment("MVM_HOST")?, true).ok()
+}
+
 /// Where Docker and Podman keep names and passwords for registries.
 pub fn registry_credentials() -> Vec<PathBuf> {
     let docker = environment("DOCKER_CONFIG").map_or_else(|| home().join(".docker"), PathBuf::from);
     let podman = environment("REGISTRY_AUTH_FILE").map(PathBuf::from);
     let session = environment("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("containers/auth.json"));
-    let own = environment("XDG_CONFIG_HOME").map_or_else(|| home().join(".config"), PathBuf::from);
-    let files = [podman, session, Some(own.join("containers/auth.json")), Some(docker.join("config.json"))];
+    let files =
+        [podman, session, Some(config_dir().join("containers/auth.json")), Some(docker.join("config.json"))];
     files.into_iter().flatten().collect()
 }
 
@@ -179,8 +199,7 @@ pub fn file_path() -> Option<PathBuf> {
     if let Some(path) = environment("MVM_CONFIG") {
         return Some(path.into());
     }
-    let base = environment("XDG_CONFIG_HOME").map(PathBuf::from);
-    Some(base.unwrap_or_else(|| home().join(".config")).join("mvm/config.toml"))
+    Some(config_dir().join("mvm/config.toml"))
 }
 
 fn read_file() -> Result<File> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::time::Duration;
 
 use super::{Answer, AnswerError, Call, Event, Feed, Output, Patience, Payload, exit_code};
 use crate::linux::Linux;
@@ -124,6 +125,11 @@ impl<T> Script<T> {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<T, ScriptError> {
         self.send_by(linux, &mut |call, patience| super::run_fed(call, feed, patience, on_event))
+    }
+
+    /// As [`Script::run`], once, and only where that takes no longer than `limit`.
+    pub fn run_within(&self, linux: &dyn Linux, limit: Duration) -> Result<T, ScriptError> {
+        self.send_by(linux, &mut |call, _| super::run_within(call, &Patience::whole(limit), &mut |_| {}))
     }
 
     fn send(&self, linux: &dyn Linux, on_event: &mut dyn FnMut(Event<'_>)) -> Result<T, ScriptError> {

@@ -221,7 +221,7 @@ impl TestHost {
     }
 
     /// mvm where an ordinary user can reach it.
-    fn binary(&self) -> PathBuf {
+    pub(crate) fn binary(&self) -> PathBuf {
         let copy = self.path("mvm");
         if !copy.exists() {
             // By another process: a file that this one writes while another test forks is busy.

@@ -10,6 +10,7 @@ mod apt;
 mod broken_state;
 mod change;
 mod cli;
+mod completions;
 mod corpus;
 mod download;
 mod environment;
