@@ -329,7 +329,7 @@ pub(super) fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<Strin
 }
 
 /// Two of a machine's ports that would be one port of the host.
-pub fn refuse_port_conflict(ports: &[Port]) -> Result<()> {
+pub(super) fn refuse_port_conflict(ports: &[Port]) -> Result<()> {
     match Port::conflict(ports) {
         Some(why) => {
             Err(Error::usage(why).hint("`mvm port ls` shows those there are; `mvm port rm` takes one away"))
