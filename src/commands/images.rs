@@ -54,13 +54,13 @@ pub(super) fn pull(context: &mut Context<'_>, observed: &Observed, reference: &R
     Ok(Made { id, newly: true })
 }
 
-/// Makes an image of a file.
+/// Makes an image of a file; its id and its name. Only an image that was exported has a name of its own, and all that machines
+/// need: it is imported without a network where there is no other image.
 pub(super) fn import(
     context: &mut Context<'_>,
-    observed: &Observed,
     path: &Path,
-    name: &OwnName,
-) -> Result<Made> {
+    name: Option<&OwnName>,
+) -> Result<(String, String)> {
     let unusable = |why: String| {
         Error::failure(format!("{} cannot be imported: {why}", path.display())).hint(
             "mvm takes what `docker save`, `podman save` and OCI's tools write, tars of a tree (gzip, xz, zstd), squashfs and ext4",
@@ -70,27 +70,35 @@ pub(super) fn import(
     fs_err::create_dir_all(cache)?;
     let scratch = tempfile::NamedTempFile::new_in(cache)?;
     context.ui.step(&format!("Reading {}", path.display()));
-    let found = import::open(path, &observed.host.arch, scratch.path()).map_err(unusable)?;
+    let arch = context.look(Scope { machine: None, probe: false })?.host.arch;
+    let found = import::open(path, &arch, scratch.path()).map_err(unusable)?;
     let from = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let source = Source { from: &from, digest: &found.digest, config: &found.config };
-    let id = match found.content {
+    let named = || {
+        name.map(ToString::to_string).ok_or_else(|| {
+            Error::usage(format!("{} does not say what its image is called", path.display()))
+                .hint("give it a name: `--as NAME`")
+        })
+    };
+    match found.content {
+        Content::Exported(image) => {
+            let (script, name) = pack::unpack(image, name, path).map_err(unusable)?;
+            let _lock = lock(context)?;
+            Ok((context.run(&script)?, name))
+        }
         Content::Layers(layers) => {
+            let (name, observed) = (named()?, ready(context)?);
             let merged = merge(context, layers).map_err(|error| unusable(error.source.to_string()))?;
             let _lock = lock(context)?;
-            pack(context, observed, &name.to_string(), &source, &merged)?
-        }
-        Content::Exported(image) => {
-            let script = pack::unpack(image, &name.to_string(), path).map_err(unusable)?;
-            let _lock = lock(context)?;
-            context.run(&script)?
+            Ok((pack(context, &observed, &name, &source, &merged)?, name))
         }
         Content::FileSystem(kind) => {
+            let (name, observed) = (named()?, ready(context)?);
             let _lock = lock(context)?;
             context.run(&pack::base(kind).payload(path.to_owned()))?;
-            seal(context, observed, kind, &name.to_string(), &source)?
+            Ok((seal(context, &observed, kind, &name, &source)?, name))
         }
-    };
-    Ok(Made { id, newly: true })
+    }
 }
 
 /// The Linux side as images of others need it: with `debian` and its packages.

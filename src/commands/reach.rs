@@ -106,6 +106,7 @@ fn act(
     match step {
         Step::Admin(tasks) => admin(context, observed, tasks)?,
         Step::BuildImage(ImageName::Debian(suite)) => {
+            sources::refuse_build_offline(&context.settings, &ImageName::Debian(suite))?;
             let script = debian::build(suite, &context.settings.mirror);
             context.run(&script).map(|id| tracing::debug!(id, "built"))?;
         }
@@ -113,6 +114,8 @@ fn act(
             Got::Done => {}
             Got::Absent(error) if wanted.asked_image().is_some() => return Err(error),
             Got::Absent(error) => {
+                // Then there is nothing to build another one of, either.
+                sources::refuse_build_offline(&context.settings, &ImageName::Ubuntu)?;
                 let instead = ImageName::default();
                 context.ui.say(format!(
                     "The image ubuntu cannot be had ({}), so {instead} is built.",
@@ -156,6 +159,9 @@ fn act(
 
 /// Says what is to be done as root, asks where someone can answer, and does it.
 fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -> Result<()> {
+    if let Some(packages) = tasks.iter().find(|task| matches!(task, Task::Packages { .. })) {
+        sources::refuse_offline(&context.settings, &format!("it remains to {}", packages.describe()))?;
+    }
     if !observed.host.probed.as_ref().is_some_and(|probed| probed.has_apt)
         && tasks.iter().any(|task| matches!(task, Task::Packages { .. }))
     {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::{Context, on_interrupt_say};
+use super::{Context, on_interrupt_say, sources};
 use crate::config::{self, Settings};
 use crate::doctor;
 use crate::error::{Error, Result};
@@ -153,6 +153,9 @@ fn act(settings: &Settings, ui: &mut Ui, observed: &Observed, limactl: &Limactl,
         Step::Install(how) => install(settings, ui, *how, &observed.host),
         Step::Create => create(settings, ui, observed, limactl),
         Step::Start { why } => {
+            if observed.instance.as_ref().is_some_and(Instance::is_half_created) {
+                sources::refuse_offline(settings, "the system of the Lima VM is yet to be downloaded")?;
+            }
             ui.say(format!("The Lima VM `{NAME}`: {why}."));
             start(ui, &observed.host, limactl)
         }
@@ -169,6 +172,7 @@ fn act(settings: &Settings, ui: &mut Ui, observed: &Observed, limactl: &Limactl,
 fn install(settings: &Settings, ui: &mut Ui, how: How, host: &Host) -> Result<()> {
     match how {
         How::Homebrew => {
+            sources::refuse_offline(settings, "Lima is to be installed by Homebrew")?;
             ui.say("Lima is not installed; Homebrew installs it.");
             let output = install::with_homebrew(&mut |event| ui.event(event))
                 .map_err(|source| Error::failure(format!("cannot start `brew`: {source}")))?;
@@ -197,6 +201,7 @@ fn install(settings: &Settings, ui: &mut Ui, how: How, host: &Host) -> Result<()
 }
 
 fn create(settings: &Settings, ui: &mut Ui, observed: &Observed, limactl: &Limactl) -> Result<()> {
+    sources::refuse_offline(settings, "the Lima VM is made of a system and packages that are downloaded")?;
     let host = &observed.host;
     if let Nested::No(why) = &host.nested {
         ui.say(why);
@@ -328,7 +333,8 @@ pub(super) fn maintain(
     let Some(vm) = &context.lima else { return Ok(false) };
     let limactl = vm.limactl.clone();
     let host = &observed.host;
-    if set_up && host.provisioned.is_none_or(|generation| generation < PROVISION) {
+    let is_offline = context.settings.network.offline;
+    if set_up && !is_offline && host.provisioned.is_none_or(|generation| generation < PROVISION) {
         context.ui.say("The Lima VM was provisioned by an older mvm, or not to its end: it is done again.");
         context.run(&lima::provision(&host.user, &provisioning(&host.arch)))?;
         return Ok(true);

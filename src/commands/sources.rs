@@ -1,10 +1,11 @@
 //! The steps that download: each brings something to this side, verified, and sends it to the Linux side.
 
 use super::Context;
-use crate::config::Origin;
+use crate::config::{Origin, Settings};
 use crate::digest::{self, Sha256};
 use crate::download::{DownloadError, Downloads, Fetched, Size, Wanted};
 use crate::error::{Error, Result};
+use crate::image::ImageName;
 use crate::image::ubuntu::{self, Trouble};
 use crate::vmm::release::{LARGEST, Release};
 
@@ -13,6 +14,24 @@ use crate::vmm::release::{LARGEST, Release};
 pub(super) enum Got {
     Done,
     Absent(Error),
+}
+
+/// What other programs would download: refused where no connection is to be opened.
+pub(super) fn refuse_offline(settings: &Settings, needed: &str) -> Result<()> {
+    if !settings.network.offline {
+        return Ok(());
+    }
+    Err(Error::failure(format!("mvm is offline, and {needed}"))
+        .hint("run it once without `--offline` (MVM_OFFLINE)"))
+}
+
+/// The same for an image, which may come from another host.
+pub(super) fn refuse_build_offline(settings: &Settings, image: &ImageName) -> Result<()> {
+    refuse_offline(settings, &format!("the image {image} is made of what is downloaded")).map_err(|error| {
+        error.hint(format!(
+            "on a host with a network `mvm image export {image} -o FILE` writes what `mvm image import FILE` takes here"
+        ))
+    })
 }
 
 /// Installs a release of Firecracker on the Linux side.
@@ -54,6 +73,8 @@ pub(super) fn make_ubuntu(context: &mut Context<'_>, arch: &str) -> Result<Got> 
         Err(Trouble::Absent(error)) => return Ok(Got::Absent(error)),
         Err(Trouble::Wrong(error)) => return Err(error),
     };
+    // Whatever the cache had: its initrd takes a package of Debian's.
+    refuse_build_offline(&context.settings, &ImageName::Ubuntu)?;
     context.ui.step(&format!("Sending {}", files.describe()));
     for script in files.send() {
         context.run(&script)?;

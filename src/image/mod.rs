@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
 use crate::script;
-use crate::shell::{Call, Script};
+use crate::shell::Script;
 
 pub use config::Config;
 pub use debian::Suite;
@@ -71,6 +71,12 @@ impl Image {
         self.base.bytes + shared
     }
 
+    /// All of its files, by their names.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &ImageFile)> {
+        let fixed = [("kernel", &self.kernel), ("base", &self.base), ("initrd", &self.initrd)];
+        fixed.into_iter().chain(self.tools.as_ref().map(|tools| ("tools", tools)))
+    }
+
     /// As the user asks for it.
     pub fn label(&self) -> String {
         if self.suite.is_empty() { self.name.clone() } else { format!("{}:{}", self.name, self.suite) }
@@ -108,25 +114,11 @@ pub fn derive(from: &Image, to: &Image, kernel: &kernel::Own, file: &Path) -> se
         .payload(file.to_owned()))
 }
 
-/// Writes an image to standard output, as a tar of its files.
-pub fn export(home: &str, image: &Image) -> Call {
-    let folder = format!("{home}/images/{}", image.id);
-    let mut words = vec![
-        "tar",
-        "-C",
-        &folder,
-        "--format=gnu",
-        "--owner=0",
-        "--group=0",
-        "-cf",
-        "-",
-        "image.json",
-        "kernel",
-        "initrd",
-    ];
-    words.extend(image.tools.as_ref().map(|_| "tools"));
-    words.push("base");
-    Call::new(words)
+/// Writes an image to standard output, as a tar of its files, after the start mark.
+pub fn export(image: &Image) -> Script<()> {
+    script!("image/export", |_| Ok(()))
+        .input("ID", image.id.as_str())
+        .input("TOOLS", if image.tools.is_some() { "tools" } else { "" })
 }
 
 /// Bytes as lower-case hexadecimal digits.

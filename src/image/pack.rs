@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::Config;
 use super::merge::{MergeError, Merged};
+use super::{Config, Image, ImageName, OwnName};
 use crate::digest::Sha256;
 use crate::script;
 use crate::shell::Script;
@@ -53,27 +53,37 @@ pub fn seal(kind: Kind, name: &str, from: &str, source: &Source<'_>) -> Script<S
         .input("META", source.members())
 }
 
-/// Makes an image of what `mvm image export` wrote to `file`, under another name; its answer is the image's id.
-pub fn unpack(mut image: Value, name: &str, file: &Path) -> Result<Script<String>, String> {
-    let mut files = Vec::new();
-    for file in ["kernel", "base", "initrd", "tools"] {
-        let Some(entry) = image.get(file).filter(|entry| !entry.is_null()) else { continue };
-        let digest = entry.get("sha256").and_then(Value::as_str).and_then(|text| text.parse::<Sha256>().ok());
-        files.push(format!(
-            "{file}={}",
-            digest.ok_or_else(|| format!("its image.json has no digest of `{file}`"))?
+/// Makes an image of what `mvm image export` wrote to `file`, whose answer is its id; and what it is called then: `name`, or the
+/// name that it had.
+pub fn unpack(
+    mut image: Value,
+    name: Option<&OwnName>,
+    file: &Path,
+) -> Result<(Script<String>, String), String> {
+    if let Some(name) = name {
+        (image["name"], image["suite"]) = (name.to_string().into(), "".into());
+    }
+    let read: Image = serde_json::from_value(image.clone()).map_err(|error| error.to_string())?;
+    let label = read.label();
+    if label.parse::<ImageName>().is_err() {
+        return Err(format!(
+            "it was called `{label}`, which is no name to ask for it by: give it one with `--as`"
         ));
     }
-    let id: String =
-        Sha256::of(format!("{name} {}", files.join(" ")).as_bytes()).to_string().chars().take(12).collect();
-    for (key, value) in [("id", &*id), ("name", name), ("suite", "")] {
-        image[key] = value.into();
+    let mut files = Vec::new();
+    for (name, file) in read.files() {
+        let digest = file.sha256.ok_or_else(|| format!("its image.json has no digest of `{name}`"))?;
+        files.push(format!("{name}={digest}"));
     }
-    Ok(script!("image/unpack" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
+    let id: String =
+        Sha256::of(format!("{label} {}", files.join(" ")).as_bytes()).to_string().chars().take(12).collect();
+    image["id"] = id.as_str().into();
+    let script = script!("image/unpack" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
         .input("ID", id)
         .input("IMAGE_JSON", image.to_string())
         .args(files)
-        .payload(file.to_owned()))
+        .payload(file.to_owned());
+    Ok((script, label))
 }
 
 /// Where an image comes from, for its `image.json`.

@@ -1,9 +1,25 @@
 //! What a script answers: `KEY=value` lines after the start mark.
 
+use std::io::{self, BufRead, Read};
 use std::str::FromStr;
 
 /// The mark that every script prints before its first answer.
 const MARK: &str = "::mvm::";
+/// What a login shell may say before it, in bytes, at most.
+const NOISE: u64 = 1 << 20;
+
+/// Reads on to the start mark, where what follows is no answer but bytes.
+pub fn skip_to_mark(from: &mut impl BufRead) -> io::Result<()> {
+    let mut before = from.take(NOISE);
+    let mut line = Vec::new();
+    while before.read_until(b'\n', &mut line)? > 0 {
+        if line.trim_ascii_end() == MARK.as_bytes() {
+            return Ok(());
+        }
+        line.clear();
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AnswerError {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-pub use answer::{Answer, AnswerError};
+pub use answer::{Answer, AnswerError, skip_to_mark};
 pub use attached::{Attached, hand_on};
 use pipes::Served;
 pub use script::{Script, ScriptError};
@@ -326,7 +326,14 @@ mod tests {
     fn what_a_command_leaves_behind_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let script = format!("sleep 600 & echo $! > {}/pid; echo begun; wait", dir.path().display());
-        let patience = Patience::whole(Duration::from_millis(500));
+        // The probe hangs once the command is that far.
+        let hangs = format!("[ ! -e {}/pid ] || exec sleep 60", dir.path().display());
+        let probe = Probe {
+            after: Duration::from_millis(20),
+            call: Call::new(["sh", "-c", &hangs]),
+            limit: Duration::from_secs(3),
+        };
+        let patience = Patience { probe: Some(probe), ..Patience::default() };
         let ended = run_within(&Call::new(["sh", "-c", &script]), &patience, &mut |_| {});
         assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
         // It lives, and holds the command's pipes.
@@ -337,14 +344,15 @@ mod tests {
     #[test]
     fn silence_is_borne_as_long_as_a_probe_is_answered() {
         let after = Duration::from_millis(20);
-        let probed = |call: Call, command: &str| {
-            let probe = Some(Probe { after, call, limit: Duration::from_millis(200) });
+        let probed = |call: Call, limit: Duration, command: &str| {
+            let probe = Some(Probe { after, call, limit });
             let patience = Patience { probe, ..Patience::default() };
             run_within(&Call::new(["sh", "-c", command]), &patience, &mut |_| {})
         };
-        let output = probed(Call::new(["true"]), "echo a; sleep 0.3; echo b").unwrap();
+        let output =
+            probed(Call::new(["true"]), Duration::from_mins(1), "echo a; sleep 0.3; echo b").unwrap();
         assert_eq!(output.stdout, b"a\nb\n");
-        let ended = probed(Call::new(["sleep", "60"]), "echo a; exec sleep 60");
+        let ended = probed(Call::new(["sleep", "60"]), Duration::from_millis(200), "echo a; exec sleep 60");
         assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
     }
 

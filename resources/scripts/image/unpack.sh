@@ -10,8 +10,13 @@ mkdir -p "$work" || die no-space "cannot make $work"
 step 'Unpacking the image'
 names=("${@%%=*}")
 # These files alone, and no owner or link of theirs.
-tar -C "$work" --no-same-owner --no-same-permissions -xf - "${names[@]}" ||
-  die cut 'the image did not arrive whole, or there is no room for it'
+said=$(tar -C "$work" --no-same-owner --no-same-permissions -xf - "${names[@]}" 2>&1) || {
+  rm -rf "$work"
+  case $said in
+    *'No space left'*) die no-space "the disk is full: ${said%%$'\n'*}" ;;
+    *) die cut "the image did not arrive whole: ${said%%$'\n'*}" ;;
+  esac
+}
 for file; do
   [[ -f $work/${file%%=*} && ! -L $work/${file%%=*} ]] || die damaged "the image's file ${file%%=*} is no file"
   sha256 "$work/${file%%=*}"

@@ -1,3 +1,4 @@
+use std::io::{BufReader, ErrorKind};
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
@@ -6,8 +7,11 @@ use crate::commands::Context;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::microvm::Scope;
-use crate::shell::Attached;
+use crate::shell::{Attached, skip_to_mark};
 use crate::ui;
+
+/// Bytes.
+const AT_ONCE: usize = 256 << 10;
 
 /// Write an image to one file, with its kernel and initrd, for `mvm image import` on another host
 #[derive(Debug, clap::Args)]
@@ -34,12 +38,23 @@ pub(super) fn run(context: &mut Context<'_>, args: &Export) -> Result<ExitCode> 
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
     let file = tempfile::NamedTempFile::new_in(folder)?;
     context.ui.step(&format!("Writing {} to {}", image.label(), path.display()));
-    let call = context.linux.wrap(image::export(&observed.host.home, image));
-    let child = Attached::start(&call, Stdio::null(), file.as_file().try_clone()?.into())?;
+    let call = context.linux.wrap(image::export(image).call(context.linux.is_root()));
+    let mut child = Attached::start(&call, Stdio::null(), Stdio::piped())?;
+    let copied = child.child.stdout.take().map_or(Ok(0), |stdout| {
+        let mut stdout = BufReader::with_capacity(AT_ONCE, stdout);
+        skip_to_mark(&mut stdout)?;
+        std::io::copy(&mut stdout, &mut file.as_file())
+    });
+    if let Err(error) = copied
+        && error.kind() != ErrorKind::UnexpectedEof
+    {
+        return Err(Error::failure(format!("{} cannot be written: {error}", path.display()))
+            .hint("make room there, or name another file"));
+    }
     let code = child.wait()?;
     if code != 0 {
-        return Err(Error::failure(format!("the image could not be written (exit code {code})"))
-            .hint("make room on both sides, then run it again"));
+        return Err(Error::failure(format!("the image could not be read (exit code {code})"))
+            .hint("`mvm image ls` shows what is there; run it again"));
     }
     file.as_file().sync_all()?;
     let bytes = file.as_file().metadata()?.len();

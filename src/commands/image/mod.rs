@@ -61,9 +61,9 @@ struct Import {
     /// The file, or the folder of an OCI layout
     #[arg(value_name = "FILE")]
     path: PathBuf,
-    /// What it is to be called
+    /// What it is to be called; what `mvm image export` wrote keeps its name without it
     #[arg(long = "as", value_name = "NAME")]
-    name: OwnName,
+    name: Option<OwnName>,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Image) -> Result<ExitCode> {
@@ -95,13 +95,12 @@ fn import(context: &mut Context<'_>, args: &Import) -> Result<ExitCode> {
         return Err(Error::usage(format!("there is no file {}", args.path.display())));
     }
     if context.settings.dry_run {
-        context.ui.data(format!("make the image {} of {}", args.name, args.path.display()));
+        let name = args.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        context.ui.data(format!("make the image{name} of {}", args.path.display()));
         return Ok(ExitCode::SUCCESS);
     }
-    let observed = images::ready(context)?;
-    let made = images::import(context, &observed, &args.path, &args.name)?;
-    let name = &args.name;
-    context.ui.say(format!("The image `{name}` is there ({}): `mvm dev NAME --image {name}`.", made.id));
+    let (id, name) = images::import(context, &args.path, args.name.as_ref())?;
+    context.ui.say(format!("The image `{name}` is there ({id}): `mvm dev NAME --image {name}`."));
     Ok(ExitCode::SUCCESS)
 }
 

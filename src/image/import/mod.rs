@@ -108,6 +108,13 @@ fn exported(archive: &Archive, arch: &str) -> Result<Found, String> {
     } else if image.arch != arch {
         return Err(format!("it is made for {}, and machines here are {arch}", image.arch));
     }
+    // Before much is sent: their digests are checked where they arrive.
+    for (name, file) in image.files() {
+        let there = archive.blob(name)?.there().map_err(|error| error.to_string())?;
+        if there != file.bytes {
+            return Err(format!("it is cut off: its file {name} has {there} bytes of {}", file.bytes));
+        }
+    }
     let digest = format!("sha256:{}", Sha256::of(&text));
     let content = Content::Exported(serde_json::from_slice(&text).map_err(unreadable)?);
     Ok(Found { content, config: image.config, digest })

@@ -47,6 +47,12 @@ impl Blob {
         Ok(Self { path, offset: 0, bytes })
     }
 
+    /// Its bytes that its file really has.
+    pub fn there(&self) -> io::Result<u64> {
+        let length = fs_err::metadata(&self.path)?.len();
+        Ok(self.bytes.min(length.saturating_sub(self.offset)))
+    }
+
     /// The bytes as they are.
     pub fn open(&self) -> io::Result<io::Take<fs_err::File>> {
         let mut file = fs_err::File::open(&self.path)?;
