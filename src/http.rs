@@ -1,8 +1,10 @@
 //! HTTP, for everything that mvm itself downloads: proxies, certificates, retries, and no connection when offline.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy, Timeout};
 
@@ -77,12 +79,45 @@ impl Client {
         headers: Headers<'_>,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Response, HttpError> {
+        self.patiently(url, on_event, &|| {
+            let mut request = self.agent.get(url).config().proxy(self.proxy(url).unwrap_or_default()).build();
+            for (name, value) in headers {
+                request = request.header(*name, value);
+            }
+            request.call()
+        })
+    }
+
+    /// The answer to a form, as [`Client::get`].
+    pub fn post_form(
+        &self,
+        url: &str,
+        fields: &[(&str, &str)],
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Response, HttpError> {
+        self.patiently(url, on_event, &|| {
+            let request = self.agent.post(url).config().proxy(self.proxy(url).unwrap_or_default()).build();
+            request.send_form(fields.iter().copied())
+        })
+    }
+
+    fn patiently(
+        &self,
+        url: &str,
+        on_event: &mut dyn FnMut(Event<'_>),
+        once: &dyn Fn() -> Result<Response, ureq::Error>,
+    ) -> Result<Response, HttpError> {
         if self.network.offline {
             return Err(HttpError::Offline { url: url.to_owned() });
         }
         let mut patience = self.patience();
         loop {
-            let answer = self.get_once(url, headers);
+            tracing::debug!(url, "asked");
+            let answer = once();
+            match &answer {
+                Ok(response) => tracing::debug!(url, status = %response.status(), "answer"),
+                Err(error) => tracing::debug!(url, %error, "no answer"),
+            }
             let asked = match &answer {
                 Ok(response) if is_passing(response.status().as_u16()) => retry_after(response),
                 Err(error) if breaks_off(error) => None,
@@ -117,25 +152,10 @@ impl Client {
         Patience { retries: self.network.retries, left: self.network.retries, pause: PAUSE }
     }
 
-    fn get_once(&self, url: &str, headers: Headers<'_>) -> Result<Response, ureq::Error> {
-        let proxy = self.proxy(url).unwrap_or_default();
-        let mut request = self.agent.get(url).config().proxy(proxy).build();
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        tracing::debug!(url, headers = headers.len(), "GET");
-        let answer = request.call();
-        match &answer {
-            Ok(response) => tracing::debug!(url, status = %response.status(), "answer"),
-            Err(error) => tracing::debug!(url, %error, "no answer"),
-        }
-        answer
-    }
-
     fn proxy(&self, url: &str) -> error::Result<Option<Proxy>> {
         let proxies = &self.network.proxies;
         let named = if url.starts_with("https:") { &proxies.https } else { &proxies.http };
-        let Some(named) = named else { return Ok(None) };
+        let Some(named) = named.as_ref().filter(|_| !is_loopback(url)) else { return Ok(None) };
         let wrong = |_| {
             Error::usage(format!("`{named}` is no proxy that mvm can use"))
                 .hint("give HTTPS_PROXY and HTTP_PROXY the form `http://[USER:PASSWORD@]HOST:PORT`")
@@ -157,6 +177,14 @@ impl Client {
         }
         proxy.build().map(Some).map_err(wrong)
     }
+}
+
+/// Whether this is the host that `url` is on: no proxy would find it.
+fn is_loopback(url: &str) -> bool {
+    let uri = url.parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Mozilla's certificates, or those of the file that the user names.

@@ -200,7 +200,7 @@ impl Ui {
             }
             Event::Log(text) => {
                 if self.verbosity == Verbosity::Verbose {
-                    line(&format!("    {}", text.dimmed()));
+                    line(&format!("    {}", plain(text).dimmed()));
                 }
             }
         }
@@ -229,11 +229,16 @@ impl Ui {
         if let Some(Running { bars: Some(bars), .. }) = self.running.take() {
             bars.clear();
         }
-        line(&format!("{} {:#}", "error:".red().bold(), error.source));
+        line(&format!("{} {}", "error:".red().bold(), plain(&format!("{:#}", error.source))));
         for hint in &error.hints {
             line(&format!("{} {hint}", "hint:".cyan().bold()));
         }
     }
+}
+
+/// What others wrote (an image's names, a server's words) must not steer the terminal.
+fn plain(text: &str) -> String {
+    text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "\u{fffd}")
 }
 
 fn line(text: &str) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Context;
 use super::reach::{now, reach};
 use crate::config::{self, DEFAULT_MACHINE};
-use crate::download::Downloads;
+use crate::download::{Downloads, make_folder};
 use crate::error::{Error, Result};
 use crate::image::import::{self, Content};
 use crate::image::merge::{Layer, Merged};
@@ -67,7 +67,7 @@ pub(super) fn import(
         )
     };
     let cache = &context.settings.network.cache;
-    fs_err::create_dir_all(cache)?;
+    make_folder(cache)?;
     let scratch = tempfile::NamedTempFile::new_in(cache)?;
     context.ui.step(&format!("Reading {}", path.display()));
     let arch = context.look(Scope { machine: None, probe: false })?.host.arch;
@@ -149,7 +149,7 @@ pub(super) fn with_kernel(
     *asked = Some(name);
     if !matches!(observed.image_by_id(&to.id), Some(ImageState::Usable(_))) {
         let cache = &context.settings.network.cache;
-        fs_err::create_dir_all(cache)?;
+        make_folder(cache)?;
         let file = tempfile::NamedTempFile::new_in(cache)?;
         fs_err::write(file.path(), &kernel.bytes)?;
         let script = image::derive(from, &to, &kernel, file.path())?;
@@ -170,7 +170,8 @@ fn merge(context: &mut Context<'_>, layers: Vec<Layer>) -> Result<Merged> {
     })
 }
 
-fn lock(context: &mut Context<'_>) -> Result<Lock> {
+/// One mvm at a time makes images, or clears them away.
+pub(super) fn lock(context: &mut Context<'_>) -> Result<Lock> {
     let waiting = || context.ui.step("Waiting for another mvm that makes an image");
     Ok(Lock::take(&config::state_dir(), "images.lock", waiting)?)
 }

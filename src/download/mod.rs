@@ -5,8 +5,10 @@
 
 mod partial;
 
+use std::fs::DirBuilder;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use partial::Partial;
@@ -89,7 +91,8 @@ impl DownloadError {
                 format!("it was not used: something on the way may have changed it; try again, or {mirror}")
             }
             Self::File(_) => {
-                "downloads are kept in the cache folder; XDG_CACHE_HOME names another".to_owned()
+                "downloads are kept in that folder: make room there, or name another in XDG_CACHE_HOME"
+                    .to_owned()
             }
         };
         Error::failure(self).hint(hint)
@@ -139,7 +142,7 @@ impl Downloads {
             }
         };
         if keep {
-            fs_err::create_dir_all(&self.dir)?;
+            make_folder(&self.dir)?;
             let new = kept.with_extension("text.new");
             fs_err::write(&new, &text)?;
             fs_err::rename(new, kept)?;
@@ -155,7 +158,7 @@ impl Downloads {
         if self.client.is_offline() {
             return Err(HttpError::Offline { url: wanted.url.to_owned() }.into());
         }
-        fs_err::create_dir_all(&self.dir)?;
+        make_folder(&self.dir)?;
         let name = wanted.sha256.unwrap_or_else(|| Sha256::of(wanted.url.as_bytes()));
         let mut partial = Partial::claim(self.dir.join(format!("{name}.partial")), wanted.what, on_event)?;
         // Another mvm may have brought it while this one waited.
@@ -292,6 +295,13 @@ impl Downloads {
             _ => Ok(()),
         }
     }
+}
+
+/// The cache's folder, for its owner alone: an image may be nobody else's to read.
+pub fn make_folder(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        io::Error::new(error.kind(), format!("failed to create the folder `{}`: {error}", dir.display()))
+    })
 }
 
 fn try_again(patience: &mut Patience, reached: &mut u64, partial: &Partial, on_event: OnEvent<'_>) -> bool {

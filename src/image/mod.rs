@@ -93,10 +93,11 @@ pub fn remove(ids: &[String]) -> Script<u64> {
 pub fn with_kernel(image: &Image, kernel: &kernel::Own, created: u64) -> Image {
     let both = format!("{} {}", image.id, kernel.sha256);
     let digits = |text: String, count| text.chars().take(count).collect::<String>();
+    let dash = if image.suite.is_empty() { "" } else { "-" };
     Image {
         id: digits(Sha256::of(both.as_bytes()).to_string(), 12),
         // Not what is meant by the image's name alone.
-        suite: format!("{}kernel-{}", image.suite, digits(kernel.sha256.to_string(), 8)),
+        suite: format!("{}{}kernel-{}", image.suite, dash, digits(kernel.sha256.to_string(), 8)),
         created,
         kernel: ImageFile { bytes: kernel.bytes.len() as u64, sha256: Some(kernel.sha256) },
         own_kernel: true,

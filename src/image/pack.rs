@@ -41,7 +41,7 @@ impl Kind {
 
 /// Makes the base; what is sent as standard input is to come to its end before the image is sealed.
 pub fn base(kind: Kind) -> Script<()> {
-    script!("image/pack" with ["cell/lib"], |_| Ok(())).input("KIND", kind.word())
+    script!("image/pack" with ["cell/lib", "image/lib"], |_| Ok(())).input("KIND", kind.word())
 }
 
 /// Makes an image of the base; its answer is the image's id.

@@ -1,7 +1,7 @@
 //! A web server on loopback that serves files, and fails in every way that servers and networks do.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -61,7 +61,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// `GET PATH`, with the range that was asked for.
+    /// `GET PATH`, with the range that was asked for; `POST PATH FORM`.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
     }
@@ -77,7 +77,8 @@ impl Server {
     }
 
     fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut lines = reader.by_ref().lines();
         let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
         let headers: BTreeMap<String, String> = lines
             .map_while(Result::ok)
@@ -94,7 +95,14 @@ impl Server {
             return self.answer(stream);
         }
         let range = headers.get("range").map_or("", |range| range.as_str());
-        self.note(format!("GET {target} {range}").trim_end());
+        if first.starts_with("POST") {
+            let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+            let mut form = vec![0; length];
+            reader.read_exact(&mut form)?;
+            self.note(&format!("POST {target} {}", String::from_utf8_lossy(&form)));
+        } else {
+            self.note(format!("GET {target} {range}").trim_end());
+        }
         let from = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
         let page = match self.page(target) {
             Page::Guarded { token, page, .. }

@@ -215,17 +215,23 @@ fn two_at_once_bring_it_once() {
 fn a_proxy_is_used_but_not_for_the_hosts_excepted() {
     let (server, proxy, cache) = (Server::start(), Server::start(), Cache::new());
     server.put("/file", Page::File(vec![1]));
-    let host = server.url("").replace("http://", "");
-    proxy.put("/file", Page::File(vec![2])).put(&server.url("/file"), Page::File(vec![2]));
-    let through = |except: &[&str]| {
+    proxy.put("/file", Page::File(vec![2]));
+    let through = |url: &str, except: &[&str]| {
         let except = except.iter().map(|&host| host.to_owned()).collect();
         let proxies = Proxies { http: Some(proxy.url("")), https: None, except };
-        let network = Network { proxies, ..cache.network() };
-        read(&fetch(&network, &wanted(&server.url("/file"), None)).unwrap().path)
+        let network = Network { proxies, retries: 0, ..cache.network() };
+        fetch(&network, &wanted(url, None)).map(|fetched| read(&fetched.path))
     };
-    assert_eq!(through(&["elsewhere.example"]), [2]);
-    assert!(proxy.requests()[0].contains(&host), "{:?}", proxy.requests());
-    assert_eq!(through(&["127.0.0.1"]), [1]);
+    let url = "http://web.mvm.invalid/file";
+    assert_eq!(through(url, &["elsewhere.invalid"]).unwrap(), [2]);
+    assert_eq!(proxy.requests()[0], "CONNECT web.mvm.invalid:80 HTTP/1.1");
+    // Asked directly, that host is not there.
+    for except in ["web.mvm.invalid", "mvm.invalid", ".mvm.invalid", "*"] {
+        assert!(through(url, &[except]).is_err(), "{except}");
+    }
+    // No proxy reaches what is on this host.
+    assert_eq!(through(&server.url("/file"), &[]).unwrap(), [1]);
+    assert_eq!(proxy.requests().len(), 2);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use mvm::config::{Network, Origin, Proxies};
 use mvm::digest::Sha256;
 use mvm::download::Downloads;
 use mvm::image::merge::Layer;
+use mvm::image::oci::credentials::Credentials;
 use mvm::image::oci::{self, PullError, Reference, Registry};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -85,12 +86,21 @@ impl Hub {
     }
 
     fn pull_as(&self, reference: &str, retries: u32) -> Result<Vec<Layer>, PullError> {
+        self.pull_with(reference, retries, None)
+    }
+
+    fn pull_with(
+        &self,
+        reference: &str,
+        retries: u32,
+        credentials: Option<Credentials>,
+    ) -> Result<Vec<Layer>, PullError> {
         let cache = self.cache.path().to_owned();
         let network = Network { offline: false, ca_file: None, retries, proxies: Proxies::default(), cache };
         let origin = Origin { base: self.server.url(""), key: "oci.registry.example".into() };
         let downloads = Downloads::new(&network).unwrap();
         let reference: Reference = reference.parse().unwrap();
-        let registry = Registry::new(&downloads, &origin, &reference, None);
+        let registry = Registry::new(&downloads, &origin, &reference, credentials);
         let described = registry.describe("x86_64", &mut |_| {})?;
         assert_eq!(described.config.config.env, Some(vec!["A=b".to_owned()]));
         oci::layers(&registry, &described, &mut |_| {})
@@ -134,6 +144,29 @@ fn a_token_is_fetched_where_the_registry_wants_one() {
     denied.put_image("amd64", guarded);
     hub.server.put("/token?service=hub&scope=repository%3Aapp%2Fweb%3Apull", Page::Status(403));
     assert!(matches!(denied.pull(), Err(PullError::Denied { .. })));
+}
+
+/// What a login in a browser left is no password: it goes into a form, whose answer is the token.
+#[test]
+fn an_identity_is_changed_for_a_token() {
+    let hub = Hub::empty();
+    let challenge = format!(r#"Bearer realm="{}",service="hub""#, hub.server.url("/token"));
+    hub.put_image("amd64", |page| Page::Guarded {
+        challenge: challenge.clone(),
+        token: "t0k".to_owned(),
+        page: Box::new(page),
+    });
+    hub.server.put("/token", Page::File(br#"{"access_token":"t0k"}"#.to_vec()));
+    let pull = || {
+        let identity = Some(Credentials::Identity("a+b".to_owned()));
+        hub.pull_with("registry.example/app/web:1", 0, identity)
+    };
+    assert_eq!(pull().unwrap().len(), 2);
+    let asked = "POST /token grant_type=refresh_token&client_id=mvm&service=hub&scope=repository%3Aapp%2Fweb%3Apull&refresh_token=a%2Bb";
+    assert!(hub.server.requests().iter().any(|request| request == asked), "{:?}", hub.server.requests());
+    hub.server.put("/token", Page::Status(401));
+    let why = pull().unwrap_err().to_string();
+    assert!(why.contains("does not let the login that is kept for it pull app/web"), "{why}");
 }
 
 #[test]

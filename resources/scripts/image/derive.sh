@@ -7,13 +7,13 @@ work=$images/.import.partial
 lock .images
 [[ -e $images/$FROM/image.json ]] || die gone "the image $FROM is gone"
 rm -rf "$work"
-mkdir -p "$work" || die no-space "cannot make $work"
-cat >"$work/kernel" || die no-space "cannot write $work/kernel"
+mkdir -p "$work" || give_up no-space "cannot make $work"
+cat >"$work/kernel" || give_up no-space "cannot write $work/kernel"
 sha256 "$work/kernel"
-[[ $SHA256 == "$KERNEL_SHA256" ]] || die cut "the kernel did not arrive whole: its SHA-256 is $SHA256"
+[[ $SHA256 == "$KERNEL_SHA256" ]] || give_up cut "the kernel did not arrive whole: its SHA-256 is $SHA256"
 for file in "$images/$FROM"/{base,initrd,tools}; do
-  [[ ! -e $file ]] || ln "$file" "$work/" 2>/dev/null || cp "$file" "$work/" || die no-space "cannot write $work"
+  [[ ! -e $file ]] || ln "$file" "$work/" 2>/dev/null || cp "$file" "$work/" || give_up no-space "cannot write $work"
 done
-printf '%s\n' "$IMAGE_JSON" >"$work/image.json"
+printf '%s\n' "$IMAGE_JSON" >"$work/image.json" || give_up no-space "cannot write $work/image.json"
 place "$work" "$ID"
 answer DONE yes

@@ -1,5 +1,11 @@
 # What the scripts that make images share.
 
+# give_up KIND MESSAGE: dies, and leaves nothing that takes room; `work` is the folder of what was under way.
+give_up() {
+  rm -rf "${work:?}" 2>/dev/null || true
+  die "$@"
+}
+
 # sha256 FILE: its digest in SHA256. OpenSSL uses the processor's own instructions; Debian's sha256sum takes five times as long.
 sha256() {
   if hash openssl 2>/dev/null; then

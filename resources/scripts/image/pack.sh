@@ -5,25 +5,23 @@
 work=$MVM_HOME/images/.import.partial
 lock .images
 rm -rf "$work"
-mkdir -p "$work" || die no-space "cannot make $work"
+mkdir -p "$work" || give_up no-space "cannot make $work"
 case $KIND in
   tar)
     step 'Compressing the image'
     # What sqfstar is a name for; that of 4.5.1 takes no compression level. The root itself belongs to the machine.
-    mksquashfs - "$work/base" -tar -quiet -no-progress -comp zstd -Xcompression-level 3 \
-      -root-mode 0755 -root-uid 0 -root-gid 0 >"$work/log" 2>&1 || {
-      reason=$(grep -m 1 -i -E 'no space|FATAL|error' "$work/log") || reason=$(tail -n 1 "$work/log")
-      rm -rf "$work"
+    said=$(mksquashfs - "$work/base" -tar -quiet -no-progress -comp zstd -Xcompression-level 3 \
+      -root-mode 0755 -root-uid 0 -root-gid 0 2>&1) || {
+      reason=$(grep -m 1 -i -E 'no space|FATAL|error' <<<"$said") || reason=${said##*$'\n'}
       case $reason in
-        *'No space left'*) die no-space "the disk is full: $reason" ;;
-        *) die build "the image cannot be made: $reason" ;;
+        *'No space left'*) give_up no-space "the disk is full: $reason" ;;
+        *) give_up build "the image cannot be made: $reason" ;;
       esac
     }
-    rm -f "$work/log"
     ;;
   *)
     step 'Sending the image'
-    cat >"$work/base" || die no-space "cannot write $work/base"
+    cat >"$work/base" || give_up no-space "cannot write $work/base"
     ;;
 esac
 answer BYTES "$(stat -c %s "$work/base")"

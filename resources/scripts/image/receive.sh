@@ -5,8 +5,8 @@ work=$MVM_HOME/images/.ubuntu.partial
 lock .images
 mkdir -p "$work"
 new=$work/$FILE.new
-cat >"$new" || die no-space "cannot write $new"
+cat >"$new" || give_up no-space "cannot write $new"
 wanted=$SHA256
 sha256 "$new"
-[[ $SHA256 == "$wanted" ]] || die cut "the file did not arrive whole: its SHA-256 is $SHA256 instead of $wanted"
+[[ $SHA256 == "$wanted" ]] || give_up cut "the file did not arrive whole: its SHA-256 is $SHA256 instead of $wanted"
 mv -T "$new" "$work/$FILE"

@@ -14,7 +14,7 @@ for file in kernel initrd tools; do
   source=$file
   [[ $file != tools ]] || source=base
   rm -f "$file"
-  ln "$from/$source" "$file" 2>/dev/null || cp "$from/$source" "$file" || die no-space "cannot write $work/$file"
+  ln "$from/$source" "$file" 2>/dev/null || cp "$from/$source" "$file" || give_up no-space "cannot write $work/$file"
 done
 json=$(<"$from/image.json")
 # entry_of FILE: what that image.json says of one of its files.
@@ -25,9 +25,11 @@ entry_of() {
 [[ $json =~ \"kernel\":\{\"version\":\"([^\"]*)\" ]]
 files=$(printf '"kernel":{"version":"%s",%s},"base":{"format":"%s",%s},"initrd":{%s},"tools":{%s}' \
   "${BASH_REMATCH[1]}" "$(entry_of kernel)" "$FORMAT" "$(entry base)" "$(entry_of initrd)" "$(entry_of base)")
-read -r id _ < <(sha256sum <<<"$NAME $META $files")
+# mksquashfs writes the time into a base: META has the digest of what it was made of, so the same once more is the same image.
+read -r id _ < <(sha256sum <<<"$NAME $META $FORMAT $(entry_of kernel) $(entry_of base)")
 id=${id:0:12}
 printf '{"version":1,"id":"%s","name":"%s","suite":"","arch":"%s","created":%s,%s%s}\n' \
-  "$id" "$NAME" "$HOSTTYPE" "$EPOCHSECONDS" "$files" "${META:+,$META}" >image.json
+  "$id" "$NAME" "$HOSTTYPE" "$EPOCHSECONDS" "$files" "${META:+,$META}" >image.json ||
+  give_up no-space "cannot write $work/image.json"
 place "$work" "$id"
 answer ID "$id"

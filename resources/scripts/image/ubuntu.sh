@@ -49,7 +49,7 @@ files=$(printf '"kernel":{"version":"%s","key":"%s",%s},"base":{"format":"squash
 read -r id _ < <(sha256sum <<<"$files")
 id=${id:0:12}
 printf '{"version":1,"id":"%s","name":"ubuntu","suite":"","release":"%s","arch":"%s","created":%s,%s,"init":"/sbin/init"}\n' \
-  "$id" "$RELEASE" "$HOSTTYPE" "$EPOCHSECONDS" "$files" >image.json
+  "$id" "$RELEASE" "$HOSTTYPE" "$EPOCHSECONDS" "$files" >image.json || give_up no-space "cannot write $work/image.json"
 place "$work" "$id"
 rm -rf "$cache"
 answer ID "$id"

@@ -36,7 +36,11 @@ pub(super) fn run(context: &mut Context<'_>, args: &Export) -> Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
-    let file = tempfile::NamedTempFile::new_in(folder)?;
+    let unwritable = |error: std::io::Error| {
+        Error::failure(format!("{} cannot be written: {}", path.display(), error.kind()))
+            .hint("make room there, or name another file")
+    };
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(unwritable)?;
     context.ui.step(&format!("Writing {} to {}", image.label(), path.display()));
     let call = context.linux.wrap(image::export(image).call(context.linux.is_root()));
     let mut child = Attached::start(&call, Stdio::null(), Stdio::piped())?;
@@ -48,15 +52,14 @@ pub(super) fn run(context: &mut Context<'_>, args: &Export) -> Result<ExitCode> 
     if let Err(error) = copied
         && error.kind() != ErrorKind::UnexpectedEof
     {
-        return Err(Error::failure(format!("{} cannot be written: {error}", path.display()))
-            .hint("make room there, or name another file"));
+        return Err(unwritable(error));
     }
     let code = child.wait()?;
     if code != 0 {
         return Err(Error::failure(format!("the image could not be read (exit code {code})"))
             .hint("`mvm image ls` shows what is there; run it again"));
     }
-    file.as_file().sync_all()?;
+    file.as_file().sync_all().map_err(unwritable)?;
     let bytes = file.as_file().metadata()?.len();
     file.persist_noclobber(path).map_err(|error| Error::failure(error.error))?;
     context.ui.say(format!("{} has {}.", path.display(), ui::size(bytes)));

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use super::{find, users};
-use crate::commands::Context;
+use crate::commands::{Context, images};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::microvm::{ImageState, Observed, Scope};
@@ -107,6 +107,8 @@ fn remove(context: &mut Context<'_>, ids: &[String]) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    // What is being made is not to be cleared away.
+    let _lock = images::lock(context)?;
     let freed = context.run(&image::remove(ids))?;
     if !ids.is_empty() || freed > 0 {
         context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::digest::Sha256;
 
 /// Docker Hub's name in references.
-const HUB: &str = "docker.io";
+pub(super) const HUB: &str = "docker.io";
 const LONGEST: usize = 255;
 const LONGEST_TAG: usize = 128;
 

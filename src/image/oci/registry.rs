@@ -10,7 +10,7 @@ use super::{Reference, Version};
 use crate::config::Origin;
 use crate::digest::Sha256;
 use crate::download::{DownloadError, Downloads, Fetched, OnEvent, Size, Wanted};
-use crate::http::{Headers, HttpError, Response, Status};
+use crate::http::{HttpError, Response, Status};
 
 /// A manifest's or a configuration's size; the specification asks registries to take 4 MiB.
 const LARGEST_TEXT: u64 = 4 << 20;
@@ -24,10 +24,14 @@ pub enum PullError {
     Download(#[from] DownloadError),
     #[error("{reference} cannot be used: {why}")]
     Unusable { reference: String, why: String },
-    #[error("{registry} lets nobody pull {repository} without a login, or there is no such image")]
-    Denied { registry: String, repository: String },
+    #[error("{registry} {} pull {repository}, or there is no such image", denied(*.with_login))]
+    Denied { registry: String, repository: String, with_login: bool },
     #[error("{reference} is not there")]
     NotFound { reference: String },
+}
+
+fn denied(with_login: bool) -> &'static str {
+    if with_login { "does not let the login that is kept for it" } else { "lets nobody without a login" }
 }
 
 impl From<HttpError> for PullError {
@@ -145,14 +149,15 @@ impl<'a> Registry<'a> {
 
     fn denied(&self) -> PullError {
         let Reference { registry, repository, .. } = self.reference;
-        PullError::Denied { registry: registry.clone(), repository: repository.clone() }
+        let with_login = self.credentials.is_some();
+        PullError::Denied { registry: registry.clone(), repository: repository.clone(), with_login }
     }
 
     /// Does what `WWW-Authenticate` asks for (docs: distribution's token authentication).
     fn log_in(&self, response: &Response, on_event: OnEvent<'_>) -> Result<()> {
         let header = response.headers().get("www-authenticate").and_then(|value| value.to_str().ok());
         let challenge = header.and_then(Challenge::parse).ok_or_else(|| self.denied())?;
-        let basic = self.credentials.as_ref().map(Credentials::basic);
+        let basic = self.credentials.as_ref().and_then(Credentials::basic);
         let authorization = match challenge {
             Challenge::Basic => basic.ok_or_else(|| self.denied())?,
             Challenge::Bearer { realm, service } => {
@@ -160,30 +165,48 @@ impl<'a> Registry<'a> {
                 if self.origin.base.starts_with("https:") && !realm.starts_with("https:") {
                     return Err(self.unusable(format!("its registry wants a login over {realm}")));
                 }
-                let sign = if realm.contains('?') { '&' } else { '?' };
-                let service = service.map(|name| format!("service={}&", encode(&name))).unwrap_or_default();
-                let scope = encode(&format!("repository:{}:pull", self.reference.repository));
-                let headers: Vec<_> = basic.map(|value| ("authorization", value)).into_iter().collect();
-                let url = format!("{realm}{sign}{service}scope={scope}");
-                format!("Bearer {}", self.token(&url, &headers, on_event)?)
+                format!("Bearer {}", self.token(&realm, service.as_deref(), basic, on_event)?)
             }
         };
         *self.authorization.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(authorization);
         Ok(())
     }
 
-    fn token(&self, url: &str, headers: Headers<'_>, on_event: OnEvent<'_>) -> Result<String> {
+    /// By distribution's token authentication; by that of `OAuth2` where a login left an identity.
+    fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        basic: Option<String>,
+        on_event: OnEvent<'_>,
+    ) -> Result<String> {
         #[derive(Deserialize)]
         struct Token {
             token: Option<String>,
             access_token: Option<String>,
         }
-        let mut response = self.downloads.client().get(url, headers, on_event)?;
+        let client = self.downloads.client();
+        let scope = format!("repository:{}:pull", self.reference.repository);
+        let mut response = if let Some(Credentials::Identity(token)) = &self.credentials {
+            let fields = [
+                ("grant_type", "refresh_token"),
+                ("client_id", "mvm"),
+                ("service", service.unwrap_or_default()),
+                ("scope", scope.as_str()),
+                ("refresh_token", token.as_str()),
+            ];
+            client.post_form(realm, &fields, on_event)?
+        } else {
+            let sign = if realm.contains('?') { '&' } else { '?' };
+            let service = service.map(|name| format!("service={}&", encode(name))).unwrap_or_default();
+            let headers: Vec<_> = basic.map(|value| ("authorization", value)).into_iter().collect();
+            client.get(&format!("{realm}{sign}{service}scope={}", encode(&scope)), &headers, on_event)?
+        };
         if matches!(response.status().as_u16(), 401 | 403) {
             return Err(self.denied());
         } else if !response.status().is_success() {
             let status = Status(response.status().as_u16());
-            return Err(HttpError::Status { url: url.to_owned(), status }.into());
+            return Err(HttpError::Status { url: realm.to_owned(), status }.into());
         }
         let bytes = response.body_mut().with_config().limit(1 << 20).read_to_vec().unwrap_or_default();
         let token: Option<Token> = serde_json::from_slice(&bytes).ok();
