@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, completions, cp, destroy, dev, doctor, exec, image, logs, ls, man, proxy, rename, reset, set,
-    setup, shell, ssh, ssh_config, start, status, stop, why,
+    bootstrap, completions, cp, destroy, dev, doctor, exec, image, logs, ls, man, port, proxy, rename, reset,
+    set, setup, shell, ssh, ssh_config, start, status, stop, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -74,6 +74,7 @@ pub enum Command {
     Proxy(proxy::Proxy),
     SshConfig(ssh_config::SshConfig),
     Ls(ls::Ls),
+    Port(port::Port),
     Logs(logs::Logs),
     Why(why::Why),
     Status(status::Status),

@@ -5,6 +5,7 @@
 //! - [`cli`], [`commands`]: what the user types, one file a command.
 //! - [`ui`], [`error`], [`config`]: what is printed, what goes wrong, what is set.
 //! - [`microvm`]: machines: look, plan, do.
+//! - [`listener`]: ports of this host, and who has them.
 //! - [`access`]: what lets other tools into machines.
 //! - [`doctor`], [`bootstrap`]: what the Linux side needs, and its installation.
 //! - [`image`]: kernel, base and initrd; the seed of a machine.
@@ -29,6 +30,7 @@ pub mod http;
 pub mod image;
 pub mod lima;
 pub mod linux;
+pub mod listener;
 pub mod lock;
 pub mod microvm;
 pub mod network;

@@ -1,6 +1,6 @@
 # look: what the Linux side is and has. Reads only.
 # In: ONLY (one machine's name, or empty for all), PROBE (yes|no), TOOLS (program names).
-# Out: the host's facts; IMAGE lines; for each machine SPEC, DISK, CELL (with SSHD) or ENDED.
+# Out: the host's facts; IMAGE lines; for each machine SPEC, DISK, CELL (with SSHD and PORT) or ENDED.
 # Few forks: `mvm status` should feel instant.
 : "${PROBE:?}" "${TOOLS:?}"
 
@@ -214,6 +214,7 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
     while read -r key value _; do
       [[ $key != VmRSS: ]] || { answer "MEMORY.$name" $((value * 1024)) && break; }
     done 2>/dev/null <"/proc/$VMM_PID/status" || true
+    answer_ports "PORT.$name" "$dir"
     answer "CELL.$name" "$VMM_PID $((${seconds%.*} - VMM_STARTED / 100)) ${SLURPED:-unknown unknown}"
     if sshd_was_up "$dir"; then
       exec {answers}< <(exec nsenter -t "$VMM_PID" -U -n --preserve-credentials bash -c "$GUEST_CONNECTS && echo y" 2>/dev/null)

@@ -13,6 +13,8 @@ mod images;
 pub mod logs;
 pub mod ls;
 pub mod man;
+pub mod port;
+mod ports;
 pub mod proxy;
 mod reach;
 pub mod rename;
@@ -76,7 +78,9 @@ impl Context<'_> {
     }
 
     pub fn look(&mut self, scope: Scope<'_>) -> Result<Observed> {
-        self.run(&microvm::look(scope))
+        let observed = self.run(&microvm::look(scope))?;
+        ports::converge(self, &observed);
+        Ok(observed)
     }
 }
 
@@ -125,6 +129,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::SshConfig(args) => ssh_config::run(context, &args),
         Command::Shell(args) => shell::run(context, &args),
         Command::Ls(args) => ls::run(context, &args),
+        Command::Port(args) => port::run(context, &args),
         Command::Logs(args) => logs::run(context, &args),
         Command::Why(args) => why::run(context, &args),
         Command::Status(args) => status::run(context, &args),
@@ -210,6 +215,7 @@ fn with_remedy(error: crate::shell::ScriptError) -> Error {
         Some("admin") => "run `mvm --verbose setup` to see what it printed",
         Some("exists") => "take another name; `mvm ls` lists those there are",
         Some("runs") => "stop it first: `mvm stop NAME`",
+        Some("old-cell") => "stop it and start it again: then it does",
         Some("gone") => "run `mvm status` to see what is there",
         _ => return error.into(),
     };

@@ -3,13 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::sources::{self, Got};
-use super::{Context, images, side, ssh_config};
+use super::{Context, images, ports, side, ssh_config};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
 use crate::microvm::{
-    self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Scope, Spec, Started, Step, UserName,
-    Wanted, plan,
+    self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Port, Scope, Spec, Started, Step,
+    UserName, Wanted, plan,
 };
 use crate::ui::Ui;
 use crate::vmm::{Files, Vmm};
@@ -66,6 +66,8 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
         if wanted.goal == Goal::Setup && steps.is_empty() {
             return Ok(None);
         }
+        // Before anything is installed, built or made.
+        ports::claim(context, wanted.name, &wanted.changes.ports, observed.machine(wanted.name))?;
         let mut looked_again = false;
         for step in steps {
             looked_again = step.changes_the_view();
@@ -145,6 +147,7 @@ fn act(
             let stopped = context.run(&microvm::stop(&name, &observed.host.home, 0))?;
             show_console(context, &stopped.console);
         }
+        Step::Publish(spec) => return publish(context, observed, wanted, &spec).map(Some),
         Step::Create(mut spec) => {
             spec.created = now();
             context.run(&microvm::create(&spec)?)?;
@@ -234,9 +237,13 @@ fn start(
         tools: image.tools.is_some(),
         own_kernel: image.own_kernel,
     };
+    ports::claim(context, name, &spec.ports, observed.machine(name))?;
     let launch = vmm.launch(spec, &observed.host, &files, now());
-    match context.run(&microvm::start(spec, image, vmm, &launch, &keys)?)? {
-        Started::Ready { pid, .. } => {
+    match context.run(&microvm::start(spec, image, vmm, &launch, &keys, context.linux.door())?)? {
+        Started::Ready { pid, ports, .. } => {
+            for error in ports::settle(context, name, &observed.host.home, &spec.ports, &ports) {
+                context.ui.warn(error.source);
+            }
             let before = observed.machine(name).and_then(|machine| machine.spec.as_ref().ok());
             ssh_config::refresh(context, name, before.is_none_or(|before| before.user != spec.user));
             Ok(pid)
@@ -245,6 +252,30 @@ fn start(
             show_console(context, &trouble.console);
             Err(explain(name, &observed.host.home, &trouble))
         }
+    }
+}
+
+/// Opens the ports that a machine lacks which runs.
+fn publish(
+    context: &mut Context<'_>,
+    observed: &Observed,
+    wanted: &Wanted<'_>,
+    spec: &Spec,
+) -> Result<Reached> {
+    let (name, home) = (wanted.name, &observed.host.home);
+    let gone = || Error::not_running(format!("the machine `{name}` is not running any more"));
+    let reached = running(observed, name).ok_or_else(gone)?;
+    // What it was to have before is no reason to fail now.
+    let asked = |port: &&Port| wanted.changes.ports.contains(port);
+    let new: Vec<_> = spec.ports.iter().filter(asked).copied().collect();
+    let script = microvm::publish(spec, context.linux.door())?;
+    let states = context.run(&script)?.ok_or_else(gone)?;
+    for error in ports::settle(context, name, home, &spec.ports, &states) {
+        context.ui.warn(error.source);
+    }
+    match new.iter().find(|port| !ports::is_open(&states, port)) {
+        Some(port) => Err(Error::failure(format!("the port {port} of `{name}` is not open"))),
+        None => Ok(reached),
     }
 }
 

@@ -5,7 +5,9 @@ use super::reach::reach;
 use super::{Context, images, ssh};
 use crate::config::DEFAULT_MACHINE;
 use crate::error::Result;
-use crate::microvm::{Changes, DiskSize, Goal, ImageName, MachineName, Memory, UserName, VmmChoice, Wanted};
+use crate::microvm::{
+    Changes, DiskSize, Goal, ImageName, MachineName, Memory, Port, UserName, VmmChoice, Wanted,
+};
 use crate::ui::Ui;
 
 /// Start a machine and open a shell in it; a new name makes a new machine
@@ -28,6 +30,9 @@ pub struct Start {
 pub struct MachineArgs {
     #[command(flatten)]
     sizes: Sizes,
+    /// Publish a port of the machine on this host, on loopback unless an address is given; may be repeated
+    #[arg(long, short, value_name = "[HOSTADDR:]HOSTPORT:GUESTPORT[/udp]")]
+    publish: Vec<Port>,
     /// What runs the machine
     #[arg(long, value_enum, env = "MVM_VMM")]
     vmm: Option<VmmChoice>,
@@ -72,6 +77,7 @@ impl MachineArgs {
             image: self.image.clone(),
             vmm: self.vmm,
             user: self.user.clone(),
+            ports: self.publish.clone(),
             ..self.sizes.changes()
         };
         if let Some(path) = &self.kernel {

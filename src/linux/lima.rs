@@ -1,13 +1,14 @@
 //! The Lima VM `mvm` is the Linux side: reached over the SSH connection that Lima itself keeps.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Linux;
+use super::{Door, Linux};
 use crate::lima::NAME;
 use crate::shell::{self, Call, Patience, Probe};
 
@@ -61,6 +62,30 @@ impl Linux for Lima {
 
     fn is_ours(&self) -> bool {
         true
+    }
+
+    fn door(&self) -> Door {
+        Door::Socket
+    }
+
+    /// By a connection of its own, which ends with the command in it, and so with the machine.
+    fn carry(&self, listen: SocketAddr, socket: &str, lock: &str) -> Option<Call> {
+        const HELD: &str = "exec 8<\"$0\" && exec setpriv --pdeathsig TERM flock --shared 8";
+        let mut argv = self.ssh(&["-f", "-T", "-n"]);
+        for option in [
+            "LogLevel=ERROR",
+            "ControlMaster=no",
+            "ControlPath=none",
+            "ExitOnForwardFailure=yes",
+            "ConnectTimeout=10",
+            "ServerAliveInterval=5",
+            "ServerAliveCountMax=2",
+        ] {
+            argv.extend(["-o", option].map(OsString::from));
+        }
+        argv.extend(["-L".into(), format!("{listen}:{socket}").into(), ALIAS.into(), "--".into()]);
+        argv.push(line(&["bash", "-c", HELD, lock].map(OsString::from)));
+        Some(Call::new(argv))
     }
 
     /// Lima's user needs no password.
@@ -157,6 +182,19 @@ mod tests {
             let call = lima(Transport::Ssh).wrap(Call { terminal, ..Call::new(["true"]) });
             assert!(call.argv.contains(&flag.into()), "{call:?}");
         }
+    }
+
+    #[test]
+    fn a_port_is_carried_by_a_connection_of_its_own() {
+        let listen = "[::1]:8080".parse().unwrap();
+        let call = lima(Transport::Ssh).carry(listen, "/m/8080tcp@--1.sock", "/m/8080tcp@--1").unwrap();
+        let words: Vec<_> = call.argv.iter().map(|word| word.to_string_lossy()).collect();
+        let text = words.join(" ");
+        assert!(text.contains("-f -T -n") && text.contains("-o ControlPath=none"), "{text}");
+        assert!(
+            text.contains("-L [::1]:8080:/m/8080tcp@--1.sock lima-mvm -- cd / && exec bash -c"),
+            "{text}"
+        );
     }
 
     #[test]

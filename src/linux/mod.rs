@@ -6,7 +6,18 @@ mod native;
 pub use lima::{Lima, Transport};
 pub use native::Native;
 
+use std::net::SocketAddr;
+
 use crate::shell::{Call, Patience};
+
+/// Where a Linux side opens the ports that machines publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// It is this host: at their addresses.
+    Address,
+    /// It is another one: as sockets in the machine's folder, to which its connection to this host leads.
+    Socket,
+}
 
 /// A Linux side. The scripts sent through it are the same for every kind.
 pub trait Linux {
@@ -18,6 +29,15 @@ pub trait Linux {
 
     /// Whether it is mvm's alone, so that nobody is asked before it is changed.
     fn is_ours(&self) -> bool;
+
+    /// Where it opens ports that are published.
+    fn door(&self) -> Door;
+
+    /// What opens a port of this host that leads to `socket` there, in the background, for as long as `lock` is locked there;
+    /// nothing where the Linux side opens it itself.
+    fn carry(&self, _listen: SocketAddr, _socket: &str, _lock: &str) -> Option<Call> {
+        None
+    }
 
     /// Makes sure that `sudo` works without asking again; it may ask for a password where someone can answer.
     fn sudo(&self, can_ask: bool) -> std::io::Result<bool>;

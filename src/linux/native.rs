@@ -1,6 +1,6 @@
 //! This host is the Linux side.
 
-use super::Linux;
+use super::{Door, Linux};
 use crate::shell::{self, Call};
 
 pub struct Native {
@@ -30,6 +30,10 @@ impl Linux for Native {
 
     fn is_ours(&self) -> bool {
         false
+    }
+
+    fn door(&self) -> Door {
+        Door::Address
     }
 
     fn sudo(&self, can_ask: bool) -> std::io::Result<bool> {

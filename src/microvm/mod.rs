@@ -5,6 +5,7 @@ mod mount;
 mod observed;
 mod plan;
 mod port;
+mod publish;
 pub mod session;
 mod spec;
 pub mod ssh;
@@ -18,8 +19,11 @@ pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
     UserNamespaces, look,
 };
-pub use plan::{Changes, Goal, Lacking, Step, Wanted, plan, refuse_conflict};
+pub use plan::{
+    Changes, Goal, Lacking, Step, Wanted, plan, readable_spec, refuse_conflict, refuse_port_conflict,
+};
 pub use port::{Listen, Port, Protocol};
+pub use publish::{PortState, PortStates, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{How, Remains, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop, why};
 pub use user::UserName;
@@ -53,5 +57,6 @@ pub(crate) fn sample_machine(state: State) -> Machine {
         disk_used: 0,
         disk_size: 0,
         memory_used: 0,
+        ports: PortStates::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::publish::{self, PortStates};
 use super::spec::{MachineName, Spec};
 use crate::image::{Image, ImageName, seed::Keys};
 use crate::script;
@@ -132,6 +133,8 @@ pub struct Machine {
     pub disk_size: u64,
     /// What the VMM takes of the host's memory, in bytes; 0 while it does not run.
     pub memory_used: u64,
+    /// Those that it publishes while it runs.
+    pub ports: PortStates,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -362,7 +365,8 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         .and_then(|text| text.split_once(' '))
         .map_or((0, 0), |(used, size)| (used.parse().unwrap_or(0), size.parse().unwrap_or(0)));
     let memory_used = answer.optional(&of("MEMORY"))?.unwrap_or(0);
-    Ok(Machine { name, spec, state, started_with, keys, disk_used, disk_size, memory_used })
+    let ports = publish::read(answer, &of("PORT"));
+    Ok(Machine { name, spec, state, started_with, keys, disk_used, disk_size, memory_used, ports })
 }
 
 /// `PID UPTIME VMM ACCELERATOR`

@@ -3,6 +3,7 @@
 use super::mount::MountSpec;
 use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::port::Port;
+use super::publish::PortState;
 use super::spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 use super::user::UserName;
 use crate::bootstrap::Task;
@@ -88,6 +89,8 @@ pub enum Step {
         name: MachineName,
         why: String,
     },
+    /// Opens and closes the ports of a machine that runs, as `spec` has them.
+    Publish(Spec),
     /// The image's id is filled in once it is there.
     Create(Spec),
     Start {
@@ -113,6 +116,10 @@ impl Step {
                 format!(
                     "create the machine {name}: {image}, cpus {cpus}, memory {memory_mib}, disk {disk_bytes}"
                 )
+            }
+            Self::Publish(spec) => {
+                let ports: Vec<_> = spec.ports.iter().map(ToString::to_string).collect();
+                format!("publish the ports of the machine {}: {}", spec.name, ports.join(", "))
             }
             Self::Start { spec, vmm, .. } => format!("start the machine {}: {}", spec.name, vmm.why),
         }
@@ -150,7 +157,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
                 ))
                 .hint(format!("`mvm dev {0}` restarts it; `mvm stop {0}` ends it", wanted.name)));
             }
-            _ => return Ok(Vec::new()),
+            _ => return Ok(publish(machine, &wanted.changes)?.map(Step::Publish).into_iter().collect()),
         }
     }
     refuse_without_namespaces(observed)?;
@@ -328,8 +335,19 @@ pub(super) fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<Strin
     Ok((new, lines))
 }
 
+/// What a machine that runs lacks of its ports, old and new; nothing when all are open.
+fn publish(machine: &Machine, changes: &Changes) -> Result<Option<Spec>> {
+    // One whose file cannot be read runs all the same.
+    let Ok(spec) = &machine.spec else { return Ok(None) };
+    let ports = Port::merge(&spec.ports, &changes.ports);
+    refuse_port_conflict(&ports)?;
+    let open = |port: &Port| machine.ports.get(&port.listen.id()) == Some(&PortState::Open);
+    let lacking = ports != spec.ports || !ports.iter().all(open);
+    Ok(lacking.then(|| Spec { ports, ..spec.clone() }))
+}
+
 /// Two of a machine's ports that would be one port of the host.
-pub(super) fn refuse_port_conflict(ports: &[Port]) -> Result<()> {
+pub fn refuse_port_conflict(ports: &[Port]) -> Result<()> {
     match Port::conflict(ports) {
         Some(why) => {
             Err(Error::usage(why).hint("`mvm port ls` shows those there are; `mvm port rm` takes one away"))
@@ -412,7 +430,8 @@ fn flags(changes: &Changes) -> String {
     text
 }
 
-pub(super) fn readable_spec(machine: &Machine) -> Result<&Spec> {
+/// What `machine` was asked to be, or that this cannot be read.
+pub fn readable_spec(machine: &Machine) -> Result<&Spec> {
     machine.spec.as_ref().map_err(|why| {
         let name = &machine.name;
         Error::failure(format!("the machine `{name}` is broken: {why}"))

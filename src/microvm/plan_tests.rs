@@ -73,6 +73,7 @@ fn word(step: &Step) -> &'static str {
         Step::InstallFirecracker { asked: true, .. } => "firecracker!",
         Step::InstallFirecracker { asked: false, .. } => "firecracker",
         Step::End { .. } => "end",
+        Step::Publish(_) => "publish",
         Step::Create(_) => "create",
         Step::Start { .. } => "start",
     }
@@ -304,4 +305,42 @@ fn images_of_others_need_the_tools_of_debian() {
     assert!(steps(&ready(), Goal::Start).is_err());
     let error = try_plan(&ready(), Goal::Dev, asked("app")).unwrap_err();
     assert!(error.hints[0].contains("mvm image import FILE --as app"), "{error:?}");
+}
+
+/// What `start -p` does with a machine that publishes 8080:80, which is open there or not.
+fn publishing(state: State, open: bool, asked: &[&str]) -> Result<Vec<Step>> {
+    let mut observed = with_machine(state);
+    let machine = &mut observed.machines[0];
+    let port: Port = "8080:80".parse().unwrap();
+    machine.spec.as_mut().unwrap().ports = vec![port];
+    let fares = if open { PortState::Open } else { PortState::Closed("its forwarder ended".into()) };
+    machine.ports = [(port.listen.id(), fares)].into();
+    let ports = asked.iter().map(|text| text.parse().unwrap()).collect();
+    try_plan(&observed, Goal::Start, Changes { ports, ..Changes::default() })
+}
+
+#[test]
+fn ports_are_opened_where_they_lack() {
+    let spec_of = |steps: &[Step]| match steps {
+        [Step::Publish(spec) | Step::Start { spec, .. }] => {
+            spec.ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        }
+        steps => panic!("{steps:?}"),
+    };
+    let runs = || State::Running(running());
+    assert_eq!(publishing(runs(), true, &[]).unwrap(), []);
+    assert_eq!(publishing(runs(), true, &["8080:80"]).unwrap(), []);
+    for (state, open, asked, word, ports) in [
+        (runs(), false, &[][..], "publish", "8080:80"),
+        (runs(), true, &["8081:81"], "publish", "8080:80 8081:81"),
+        (runs(), true, &["8080:81"], "publish", "8080:81"),
+        (State::Stopped(None), false, &["53/udp"], "start", "8080:80 53:53/udp"),
+    ] {
+        let steps = publishing(state, open, asked).unwrap();
+        assert_eq!((self::word(&steps[0]), spec_of(&steps).as_str()), (word, ports), "{asked:?}");
+    }
+    for state in [runs(), State::Stopped(None)] {
+        let error = publishing(state, true, &["0.0.0.0:8080:80"]).unwrap_err();
+        assert!(error.kind == Kind::Usage && !error.hints.is_empty(), "{error:?}");
+    }
 }

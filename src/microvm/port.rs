@@ -51,10 +51,10 @@ impl Listen {
         self.protocol == other.protocol && one.port() == two.port() && same_address
     }
 
-    /// Its name among the files of a machine; short, since sockets have it.
+    /// Its name among the files of a machine: short, since sockets have it, and without colons, since ssh separates by them.
     pub fn id(self) -> String {
         let (address, port) = (self.address.ip(), self.address.port());
-        let place = if address == LOOPBACK { String::new() } else { format!("@{address}") };
+        let place = if address == LOOPBACK { String::new() } else { format!("@{address}").replace(':', "-") };
         format!("{port}{}{place}", self.protocol.word())
     }
 }
@@ -237,6 +237,6 @@ mod tests {
         assert_eq!(id("8080:80"), "8080tcp");
         assert_eq!(id("8080:80/udp"), "8080udp");
         assert_eq!(id("0.0.0.0:8080:80"), "8080tcp@0.0.0.0");
-        assert_eq!(id("[::1]:8080:80"), "8080tcp@::1");
+        assert_eq!(id("[::1]:8080:80"), "8080tcp@--1");
     }
 }

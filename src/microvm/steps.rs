@@ -1,11 +1,13 @@
 //! The scripts that do the steps, and what they answer.
 
+use super::publish::{self, FORWARD, PortStates};
 use super::ssh;
 use super::{MachineName, Spec, UserName};
 use crate::image::{
     Image,
     seed::{self, Keys},
 };
+use crate::linux::Door;
 use crate::network;
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
@@ -18,7 +20,7 @@ const BOOT_SECONDS: u32 = 180;
 /// How a start ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Started {
-    Ready { pid: u32, newly: bool },
+    Ready { pid: u32, newly: bool, ports: PortStates },
     Failed(Trouble),
 }
 
@@ -64,6 +66,7 @@ pub fn start(
     vmm: &Vmm,
     launch: &Launch,
     keys: &Keys,
+    door: Door,
 ) -> anyhow::Result<Script<Started>> {
     let foreign = image.tools.as_ref().map(|_| &image.config);
     let accelerator = if vmm.accelerated { "kvm" } else { "tcg" };
@@ -78,6 +81,8 @@ pub fn start(
         .input("HALT_WATCH", if launch.watch_halt { "yes" } else { "no" })
         .input("CELL", include_str!("../../resources/scripts/cell/cell.sh"))
         .input("INSIDE", include_str!("../../resources/scripts/cell/inside.sh"))
+        .input("FORWARD", FORWARD)
+        .input("PORTS", publish::lines(&spec.ports, door))
         .input("PASTA_ADDR", network::DNS.to_string())
         .input("MTU", network::MTU.to_string())
         .input("TAP", network::TAP)
@@ -91,7 +96,11 @@ pub fn start(
 fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
     let text = |key| answer.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(match text("TROUBLE").as_deref() {
-        None => Started::Ready { pid: answer.get("PID")?, newly: answer.text("STARTED") == Some("yes") },
+        None => Started::Ready {
+            pid: answer.get("PID")?,
+            newly: answer.text("STARTED") == Some("yes"),
+            ports: publish::read(answer, "PORT"),
+        },
         Some(_) => Started::Failed(Trouble {
             exit: text("EXIT"),
             init: text("INIT"),

@@ -6,7 +6,7 @@ mod pipes;
 mod script;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -250,6 +250,21 @@ fn attend(
 pub fn run_attached(call: &Call) -> std::io::Result<ExitStatus> {
     tracing::debug!(argv = ?Shortened(&call.argv), "run attached");
     call.command().status()
+}
+
+/// Runs `call` until it has put itself into the background, or failed; what it said is the output's log.
+pub fn run_into_background(call: &Call) -> std::io::Result<Output> {
+    tracing::debug!(argv = ?Shortened(&call.argv), "run into the background");
+    // No pipe, which what stays would hold open.
+    let mut said = tempfile::tempfile()?;
+    let mut command = call.command();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone()?);
+    let status = command.status()?;
+    said.rewind()?;
+    let mut log = Vec::new();
+    said.take(4096).read_to_end(&mut log)?;
+    let log = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect();
+    Ok(Output { status, stdout: Vec::new(), log })
 }
 
 /// Becomes `call`; returns only when that is not possible.

@@ -15,6 +15,7 @@ mod corpus;
 mod download;
 mod environment;
 mod firecracker_release;
+mod forward;
 mod image;
 mod lima;
 mod oci;

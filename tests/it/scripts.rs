@@ -51,7 +51,8 @@ fn no_script_is_forgotten() {
         let name = file.strip_prefix(&scripts).unwrap().with_extension("");
         let name = name.to_str().unwrap();
         let used = sources.contains(&format!("\"{name}\""))
-            || sources.contains(&format!("resources/scripts/{name}.sh"));
+            || sources
+                .contains(&format!("resources/scripts/{}", file.strip_prefix(&scripts).unwrap().display()));
         assert!(used, "{name} is sent by nobody");
     }
 }

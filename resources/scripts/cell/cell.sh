@@ -3,7 +3,8 @@
 # all together: whichever ends, and by whatever signal, the cell ends and the kernel removes its network. Only pasta is
 # started again when it ends, since a machine can do without network, but not without its memory.
 # In: PASTA_ADDR, MTU, HALT_WATCH (yes: a guest's power-off leaves the VMM running), what inside.sh needs, "$@" the VMM.
-# Leaves: run/cell and run/vmm while they live (PID, start time, boot id), run/exit (how the VMM ended).
+# Leaves: run/cell and run/vmm while they live (PID, start time, boot id), run/exit (how the VMM ended), and for each port that is
+# published run/ports/ID (the same of its forwarder) and ID.log (what that says).
 set -u
 umask 077
 export LC_ALL=C
@@ -63,6 +64,58 @@ open_master() {
 master=''
 trap open_master USR1
 
+# open_ports: a forwarder for each port that is asked for in run/ports/wanted (its id, the protocol, what it listens on, the
+# guest's port), and for no other. It is locked as long as it lives.
+open_ports() {
+  local id text
+  local -A wanted=()
+  [[ -n $vmm && -e run/ports/wanted ]] || return 0
+  while read -r id text; do [[ -z $id ]] || wanted[$id]=$text; done <run/ports/wanted
+  for id in "${!forwarders[@]}"; do
+    [[ ${wanted[$id]:-} != "${forwards[$id]}" ]] || continue
+    kill -KILL "${forwarders[$id]}"
+    { wait "${forwarders[$id]}"; } 2>/dev/null
+    port_closed "$id"
+    rm -f "run/ports/$id.log"
+  done
+  for id in "${!wanted[@]}"; do
+    [[ -n ${forwarders[$id]:-} ]] || open_port "$id" "${wanted[$id]}"
+  done
+  rm -f run/ports/wanted
+}
+
+open_port() {
+  local words lock
+  read -r -a words <<<"$2"
+  exec {lock}>"run/ports/$1"
+  flock "$lock"
+  {
+    # As many connections at once as the host lets it have.
+    ulimit -S -n hard
+    child perl run/forward.pl "${words[@]}" nsenter -t "$vmm" -U -n --preserve-credentials setpriv --pdeathsig KILL --
+  } </dev/null >"run/ports/$1.log" 2>&1 &
+  forwarders[$1]=$! forwards[$1]=$2
+  identity $! >&"$lock"
+  exec {lock}>&-
+}
+
+port_closed() {
+  unset "forwarders[$1]" "forwards[$1]"
+  rm -f "run/ports/$1" "run/ports/$1.sock"
+}
+
+# forwarder_ended PID: what it said stays.
+forwarder_ended() {
+  local id
+  for id in "${!forwarders[@]}"; do
+    [[ ${forwarders[$id]} == "$1" ]] || continue
+    echo "mvm: the port $id is closed: $(tail -n 1 "run/ports/$id.log")"
+    port_closed "$id"
+  done
+}
+declare -A forwarders=() forwards=()
+trap open_ports USR2
+
 # The VMM's namespaces are there when inside.sh says so.
 exec {ready}<> <(:)
 export SUPERVISOR=$$ READY=$ready
@@ -75,6 +128,7 @@ vmm=$!
 read -r -t 10 -u "$ready" _
 identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm
 connect
+open_ports
 watch_resolver
 if [[ $HALT_WATCH == yes ]]; then
   exec {console}< <(exec setpriv --pdeathsig KILL -- tail -n +1 -F console.log 2>/dev/null)
@@ -84,7 +138,7 @@ if [[ $HALT_WATCH == yes ]]; then
 fi
 
 while kill -0 "$vmm" 2>/dev/null; do
-  wait -n -p ended "$vmm" "$pasta" "$resolver" ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"}
+  wait -n -p ended "$vmm" "$pasta" "$resolver" ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} "${forwarders[@]}"
   status=$?
   # A signal ends the wait as well.
   [[ -n ${ended:-} ]] || continue
@@ -124,13 +178,14 @@ while kill -0 "$vmm" 2>/dev/null; do
       reason=clean
       end
       ;;
+    *) forwarder_ended "$ended" ;;
   esac
 done
 if [[ ${ended:-} != "$vmm" ]]; then
   wait "$vmm"
   status=$?
 fi
-kill "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} 2>/dev/null
+kill "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} "${forwarders[@]}" 2>/dev/null
 # Nothing of the cell is left when run/cell goes.
 wait
 if [[ -z $reason ]]; then

@@ -45,3 +45,43 @@ write_spec() {
   sync vm.json.new
   mv vm.json.new vm.json
 }
+
+# want_ports: writes for the supervisor which ports are to be open. In: PORTS, a line for each (see cell.sh). Runs in the
+# machine's folder, as those below do.
+want_ports() {
+  mkdir -p run/ports
+  printf '%s\n' "${PORTS:-}" >run/ports/new
+  mv run/ports/new run/ports/wanted
+}
+
+# ports_settled: waits until the supervisor has seen to the ports, and each is open or has said why not.
+ports_settled() {
+  local clock id tries log
+  exec {clock}<> <(:)
+  for ((tries = 0; tries < 1000; tries++)); do
+    log=said
+    while read -r id _; do
+      [[ -z $id || -s run/ports/$id.log || ! -e run/ports/$id ]] || log=silent
+    done <<<"${PORTS:-}"
+    [[ -e run/ports/wanted || $log == silent ]] || return 0
+    cell_alive . || return 0
+    read -r -t 0.01 -u "$clock" _ || true
+  done
+}
+
+# answer_ports KEY [DIR]: for each port of a machine its id, and `open` or why it is not.
+answer_ports() {
+  local file id said pid started
+  for file in "${2:-.}"/run/ports/*.log; do
+    [[ -e $file ]] || continue
+    id=${file##*/} id=${id%.log} said='' pid=''
+    { IFS= read -r said <"$file"; } 2>/dev/null || true
+    { read -r pid started _ <"${file%.log}"; } 2>/dev/null || true
+    if [[ $said == listening && -n $pid ]] && same_process "$pid" "$started"; then
+      said=open
+    elif [[ $said == listening ]]; then
+      said='its forwarder ended'
+    fi
+    answer "$1" "$id ${said:-nothing was heard of it}"
+  done
+}

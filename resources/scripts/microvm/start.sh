@@ -1,9 +1,9 @@
 # microvm/start: starts a machine's cell and waits until its guest takes connections. Safe to repeat: a machine that
 # runs is only waited for.
 # In: NAME, IMAGE (the folder's name), VM_JSON, DISK_BYTES, AS (which VMM, how), BOOT_SECONDS, CELL and INSIDE (the
-#     supervisor's scripts), VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin the seed archive.
-# Out: PID; STARTED yes|no; or TROUBLE exited|silent with EXIT and CONSOLE lines.
-: "${NAME:?}" "${IMAGE:?}" "${VM_JSON:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}"
+#     supervisor's scripts), FORWARD and PORTS (microvm/lib), VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin the seed archive.
+# Out: PID; STARTED yes|no; PORT for each port; or TROUBLE exited|silent with EXIT and CONSOLE lines.
+: "${NAME:?}" "${IMAGE:?}" "${VM_JSON:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
 cd "$machine" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
@@ -31,6 +31,8 @@ launch() {
   printf '%s\n' "$VM_JSON" >run/vm.json
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh
+  printf '%s' "$FORWARD" >run/forward.pl
+  want_ports
   printf '%s' "${VMM_CONFIG:-}" >run/vmm.json
   printf '%s\n' "$AS" >run/as
   : >console.log
@@ -73,6 +75,8 @@ if [[ $ready == yes ]]; then
   : >run/up
   answer PID "$VMM_PID"
   answer STARTED "$started"
+  ports_settled
+  answer_ports PORT
   exit 0
 fi
 if [[ ! -e run/exit ]] && cell_alive "$machine"; then
