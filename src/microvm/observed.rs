@@ -200,10 +200,11 @@ impl Observed {
             .max_by_key(|image| image.created)
     }
 
-    /// The image whose kernel and tools others are made with: the newest `debian`.
+    /// The image whose kernel and tools others are made with: the newest `debian:bookworm`. From 9.8 on OpenSSH starts further
+    /// programs for each session by their place in its own root, which the tools are not.
     pub fn tools(&self) -> Option<&Image> {
         self.usable_images()
-            .filter(|image| image.name == "debian" && image.arch == self.host.arch)
+            .filter(|image| image.label() == ImageName::default().to_string() && image.arch == self.host.arch)
             .max_by_key(|image| image.created)
     }
 

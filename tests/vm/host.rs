@@ -156,7 +156,7 @@ fn make_user() {
     let line = format!(
         "id {USER} >/dev/null 2>&1 || useradd -m -s /bin/bash {USER}; \
          echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}; chmod 0440 /etc/sudoers.d/{USER}; \
-         cp -f '{}' /home/{USER}/mvm; chmod 0755 /home/{USER}/mvm",
+         cp '{}' /home/{USER}/mvm.new; chmod 0755 /home/{USER}/mvm.new; mv -f /home/{USER}/mvm.new /home/{USER}/mvm",
         env!("CARGO_BIN_EXE_mvm")
     );
     let output = Command::new("bash").args(["-ec", &line]).output().unwrap();
