@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, completions, cp, destroy, dev, doctor, exec, image, logs, ls, man, port, proxy, rename, reset,
-    set, setup, shell, ssh, ssh_config, start, status, stop, why,
+    bootstrap, completions, console, cp, destroy, dev, doctor, exec, image, logs, ls, man, port, proxy,
+    rename, reset, set, setup, shell, ssh, ssh_config, start, status, stop, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -76,6 +76,7 @@ pub enum Command {
     Ls(ls::Ls),
     Port(port::Port),
     Logs(logs::Logs),
+    Console(console::Console),
     Why(why::Why),
     Status(status::Status),
     Set(set::Set),

@@ -1,50 +1,69 @@
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use super::Context;
+use super::exec::attach;
 use super::running::existing;
 use crate::config::DEFAULT_MACHINE;
 use crate::error::{Error, Result};
-use crate::microvm::{MachineName, Scope};
-use crate::shell::{self, Call};
+use crate::microvm::{MachineName, Scope, session};
 
-/// Show what a machine has said: its console, or its VMM
+const EXAMPLES: &str = "\
+Examples:
+  mvm logs web                        what the guest wrote on its console
+  mvm logs web -f                     and what it writes from now on
+  mvm logs web --events               when it was started, stopped, changed, and how it ended";
+
+/// Show what a machine has said: its console, its VMM, its start; or what was done to it
 ///
-/// It is kept from the last start on, so it is there for a machine that has ended or never came up.
+/// What it said is kept from the last start on, so it is there for a machine that has ended or never came up; what was done to it is
+/// kept as long as the machine.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Logs {
     /// The machine's name
     #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
     name: MachineName,
-    /// Go on with what it says from now on, until Ctrl-C
+    /// Go on with what comes from now on, until Ctrl-C or the machine's end
     #[arg(long, short)]
     follow: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(multiple = false)]
+struct Which {
     /// What the guest writes on its console (this is what is shown without a flag)
     #[arg(long)]
     console: bool,
     /// What the VMM and the cell's other processes say
-    #[arg(long, conflicts_with = "console")]
+    #[arg(long)]
     vmm: bool,
     /// Only how far the guest's start came, and when
-    #[arg(long, conflicts_with_all = ["console", "vmm", "follow"])]
+    #[arg(long)]
     init: bool,
+    /// What mvm and the machine's supervisor did, and when (UTC)
+    #[arg(long)]
+    events: bool,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Logs) -> Result<ExitCode> {
-    let observed = context.look(Scope { machine: Some(&args.name), probe: false })?;
-    existing(context, &observed, &args.name)?;
-    let file = if args.vmm { "vmm.log" } else { "console.log" };
-    let path = format!("{}/machines/{}/{file}", observed.host.home, args.name);
-    let words: &[&str] = match (args.init, args.follow) {
-        (true, _) => &["grep", "-a", "^mvm: ", &path],
-        (_, true) => &["tail", "-n", "+1", "-F", &path],
-        _ => &["cat", &path],
+    let name = &args.name;
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    existing(context, &observed, name)?;
+    let (file, only) = match args.which {
+        Which { vmm: true, .. } => ("vmm.log", ""),
+        Which { init: true, .. } => ("console.log", "^mvm: "),
+        Which { events: true, .. } => ("events.log", ""),
+        _ => ("console.log", ""),
     };
-    let call = context.linux.wrap(Call::new(words.iter().copied()));
-    let status = shell::run_attached(&call)?;
-    match shell::exit_code(status) {
+    context.round_trips += 1;
+    context.ui.settle();
+    let call = context.linux.wrap(session::logs(name, file, only, args.follow));
+    match attach(&call, Stdio::null(), Stdio::inherit())?.wait()? {
         // Also the user's Ctrl-C, or a pager's end.
         0 | 130 | 141 => Ok(ExitCode::SUCCESS),
-        _ => Err(Error::failure(format!("`{}` has said nothing yet", args.name))
-            .hint(format!("`mvm start {}` starts it", args.name))),
+        _ => Err(Error::failure(format!("`{name}` was never started, so there is no such log yet"))
+            .hint(format!("`mvm start {name}` starts it"))),
     }
 }

@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod complete;
 pub mod completions;
+pub mod console;
 pub mod cp;
 pub mod destroy;
 pub mod dev;
@@ -130,6 +131,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Shell(args) => shell::run(context, &args),
         Command::Ls(args) => ls::run(context, &args),
         Command::Port(args) => port::run(context, &args),
+        Command::Console(args) => console::run(context, &args),
         Command::Logs(args) => logs::run(context, &args),
         Command::Why(args) => why::run(context, &args),
         Command::Status(args) => status::run(context, &args),
@@ -189,6 +191,7 @@ pub fn on_interrupt() {
                     ui.say(what);
                 }
             }
+            crate::ui::terminal::restore();
             #[expect(
                 clippy::exit,
                 reason = "the other threads wait for processes that were interrupted as well"

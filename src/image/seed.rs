@@ -20,6 +20,8 @@ const TOOL: &str = include_str!("../../resources/guest/tool");
 const SESSION: &str = include_str!("../../resources/guest/session");
 /// What makes the user that sessions are.
 const MAKE_USER: &str = include_str!("../../resources/guest/user");
+/// What waits on the serial console.
+const CONSOLE: &str = include_str!("../../resources/guest/console");
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
 
@@ -51,6 +53,7 @@ pub fn archive(
         ("seed/env", 0o600, env),
         ("seed/exec", 0o755, EXEC.to_owned()),
         ("seed/copy", 0o755, COPY.to_owned()),
+        ("seed/console", 0o755, CONSOLE.to_owned()),
         ("seed/sshd_config", 0o600, sshd_config(foreign)),
         ("seed/host_ed25519", 0o600, line(&keys.host)),
         ("seed/host_ed25519.pub", 0o644, line(&keys.host_public)),

@@ -62,9 +62,26 @@ impl Session<'_> {
 pub fn proxy(name: &MachineName) -> Call {
     const PROXY: &str = include_str!("../../resources/scripts/microvm/proxy.sh");
     const RELAY: &str = include_str!("../../resources/scripts/microvm/relay.sh");
+    bare(&[LIB, MACHINES, PROXY], "mvm-proxy", name, &[("RELAY", RELAY)])
+}
+
+/// What connects the standard streams with the machine's serial console.
+pub fn console(name: &MachineName) -> Call {
+    bare(&[LIB, include_str!("../../resources/scripts/microvm/console.sh")], "mvm-console", name, &[])
+}
+
+/// One of a machine's logs: its file, and which of its lines.
+pub fn logs(name: &MachineName, file: &str, only: &str, follow: bool) -> Call {
+    let inputs = [("FILE", file), ("ONLY", only), ("FOLLOW", if follow { "yes" } else { "no" })];
+    bare(&[LIB, include_str!("../../resources/scripts/microvm/logs.sh")], "mvm-logs", name, &inputs)
+}
+
+/// A script without the prelude, whose standard output is not mvm's.
+fn bare(parts: &[&str], title: &str, name: &MachineName, inputs: &[(&str, &str)]) -> Call {
     let mut argv: Vec<OsString> = HANGING_ON.map(OsString::from).into();
-    argv.extend([format!("NAME={name}").into(), format!("RELAY={RELAY}").into()]);
-    argv.extend(["bash".into(), "-c".into(), [LIB, MACHINES, PROXY].concat().into(), "mvm-proxy".into()]);
+    argv.push(format!("NAME={name}").into());
+    argv.extend(inputs.iter().map(|(key, value)| format!("{key}={value}").into()));
+    argv.extend(["bash".into(), "-c".into(), parts.concat().into(), title.into()]);
     Call { argv, stdin: None, terminal: false }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, ep
     });
     add(&["-smp", &spec.cpus.to_string(), "-m", &spec.memory_mib.mib().to_string()]);
     add(&["-kernel", &format!("{folder}/kernel"), "-initrd", "run/initrd", "-append", &args.join(" ")]);
-    add(&["-chardev", "file,id=console,path=console.log", "-serial", "chardev:console"]);
+    add(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
     // The guest's flushes reach the host's disk: what was fsynced survives.
     add(&["-drive", &format!("if=none,id=base,file={folder}/base,format=raw,readonly=on")]);
     add(&["-device", &format!("virtio-blk-{device},drive=base")]);

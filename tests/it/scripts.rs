@@ -86,6 +86,8 @@ fn shellcheck_finds_nothing() {
         &["cell/lib", "microvm/lib", "microvm/enter"],
         &["cell/lib", "microvm/lib", "microvm/proxy"],
         &["microvm/relay"],
+        &["cell/lib", "microvm/console"],
+        &["cell/lib", "microvm/logs"],
     ] {
         let text: String = names.iter().map(|name| read(name)).collect();
         texts.push((names.join(" + "), format!("# shellcheck shell=bash\n{text}")));

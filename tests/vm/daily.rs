@@ -1,6 +1,35 @@
 //! What one asks of machines all day: which there are, what they said, how they fare.
 
-use crate::host::{any_host, kill, wait_until};
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use crate::host::{Host, any_host, kill, wait_until};
+
+/// Neither network nor SSH server is needed for it.
+fn the_console_gives_a_shell(host: &Host) {
+    let mut child =
+        host.mvm_command(&["console", "daily"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let seen = Arc::new(Mutex::new(String::new()));
+    let reader = Arc::clone(&seen);
+    let reading = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = screen.read(&mut buffer) {
+            reader.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    });
+    let shows = |text: &str| wait_until(text, || seen.lock().unwrap().contains(text));
+    keys.write_all(b"\n").unwrap();
+    shows("root@daily:~#");
+    keys.write_all(b"echo it is $((6 * 7)) on $(tty); exit\n").unwrap();
+    shows("it is 42 on /dev/tty");
+    drop(keys);
+    assert!(child.wait().unwrap().success());
+    reading.join().unwrap();
+    // The log has it all as well.
+    assert!(host.ok(&["logs", "daily"]).stdout.contains("it is 42 on /dev/tty"));
+}
 
 #[test]
 fn a_machine_is_listed_heard_and_explained() {
@@ -18,6 +47,8 @@ fn a_machine_is_listed_heard_and_explained() {
     assert!(machine["memory_used_bytes"].as_u64().unwrap() > 20 << 20, "{machine}");
     assert!(host.ok(&["ls", "--names"]).stdout.lines().any(|name| name == "daily"));
     assert!(host.ok(&["logs", "daily", "--init"]).stdout.contains(" sshd"));
+    assert!(host.ok(&["logs", "daily", "--events"]).stdout.contains("up: its SSH server answers"));
+    the_console_gives_a_shell(&host);
     let seen = host.ok(&["why", "daily"]);
     assert!(seen.stdout.contains(" s  +") && seen.stdout.contains("it answers"), "{seen}");
 
@@ -25,10 +56,17 @@ fn a_machine_is_listed_heard_and_explained() {
     wait_until("silence", || listed()["trouble"] == "it does not answer");
     let seen = host.ok(&["why", "daily"]);
     assert!(seen.stdout.contains("takes no connection") && seen.stdout.contains("mvm dev daily"), "{seen}");
+    let follower =
+        host.mvm_command(&["logs", "-f", "--events", "daily"]).stdout(Stdio::piped()).spawn().unwrap();
     kill("KILL", host.pid("daily", "vmm"));
+    // Its end is the machine's.
+    let followed = follower.wait_with_output().unwrap();
+    assert!(followed.status.success(), "{followed:?}");
+    assert!(String::from_utf8_lossy(&followed.stdout).contains("end: killed by SIGKILL\n"), "{followed:?}");
     wait_until("its end", || listed()["state"] == "stopped");
     let seen = host.ok(&["why", "daily"]);
     assert!(seen.stdout.contains("it ended:"), "{seen}");
+    assert_eq!(host.mvm(&["console", "daily"]).code, 4);
     // One that cannot be read is listed all the same.
     fs_err::write(host.machine("daily").join("vm.json"), "{").unwrap();
     assert!(listed()["trouble"].as_str().unwrap().contains("vm.json"), "{}", listed());

@@ -22,6 +22,15 @@ identity() {
 # child COMMAND… &: a child that is killed when the supervisor dies.
 child() { exec setpriv --pdeathsig KILL -- "$@"; }
 
+# note TEXT: for the machine's events.log. Of what may come without end, a run notes so much only.
+noted=0
+note() {
+  local time
+  (((noted += 1) <= 200)) || return 0
+  TZ=UTC0 printf -v time '%(%FT%TZ)T' -1
+  { printf '%s %s\n' "$time" "$1" >>events.log; } 2>/dev/null
+}
+
 connect() {
   local root=()
   # As root it would become nobody, who may not enter the namespace.
@@ -149,18 +158,23 @@ while kill -0 "$vmm" 2>/dev/null; do
         connect
       elif ((SECONDS - began < 2)); then
         # Without a network pasta ends at once: it is tried again, and said once.
-        [[ $trouble == yes ]] || echo 'mvm: pasta does not start; the machine has no network until it does'
+        [[ $trouble == yes ]] || {
+          echo 'mvm: pasta does not start; the machine has no network until it does'
+          note 'network: down, pasta does not start'
+        }
         waiting=yes trouble=yes
         child sleep 3 &
         pasta=$!
       else
         echo "mvm: pasta ended ($status) and is started again"
+        note "network: restarted, pasta ended ($status)"
         trouble=no
         connect
       fi
       ;;
     "$resolver")
       echo "mvm: the host's resolver changed"
+      note "network: restarted, the host's resolver changed"
       kill "$follower" "$pasta" 2>/dev/null
       watch_resolver
       ;;
@@ -199,5 +213,7 @@ if [[ -z $reason ]]; then
     reason=clean
   fi
 fi
+noted=0
+note "end: $reason"
 printf '%s\n' "$reason" >run/exit
 rm -f run/cell run/vmm api.sock

@@ -39,8 +39,7 @@ table inet mvm {
 }
 NFT
 
-# Firecracker's standard output is the guest's console.
-if [[ $HALT_WATCH == yes ]]; then
-  exec >>console.log
-fi
+# The guest's console: what the VMM writes and reads. The pipe is open for both here, so that it has no end when those leave who
+# write to it (console.sh).
+exec <>run/console >>console.log
 exec "$@"

@@ -79,6 +79,13 @@ cell_end() {
   rm -rf "$1/run" "$1/api.sock"
 }
 
+# trim_events: keeps the events of the machine whose folder this is from growing without end.
+trim_events() {
+  local size
+  size=$(stat -c %s events.log 2>/dev/null) || return 0
+  ((size < 65536)) || { tail -n 400 events.log >events.log.new && mv events.log.new events.log; }
+}
+
 # event DIR TEXT: notes in the machine's events.log what was done to it, and when.
 event() {
   local time

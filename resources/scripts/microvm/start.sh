@@ -25,6 +25,8 @@ launch() {
   cell_end "$machine"
   mkdir -p run
   rm -f api.sock run/exit
+  [[ -p run/console ]] || mkfifo run/console
+  trim_events
   grow
   write_spec "$VM_JSON"
   cat "../../images/$IMAGE/initrd" - >run/initrd || die no-space "cannot write $machine/run/initrd"
@@ -38,6 +40,7 @@ launch() {
   : >console.log
   : >vmm.log
   # The cell outlives this script: it has its own session, and none of our files.
+  event . "start: $AS"
   setsid bash run/cell.sh "$@" </dev/null >>vmm.log 2>&1 3>&- 9>&- &
 }
 
@@ -54,7 +57,7 @@ fi
 
 # Without a fork: the console is read as it grows, a read that times out is the clock.
 exec {console}<console.log {clock}<> <(:)
-text='' ready=no deadline=$((SECONDS + BOOT_SECONDS))
+text='' ready=no began=$SECONDS deadline=$((SECONDS + BOOT_SECONDS))
 while ((SECONDS < deadline)); do
   if IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || [[ -n $chunk ]]; then
     text+=$chunk
@@ -71,6 +74,9 @@ while ((SECONDS < deadline)); do
   read -r -t 0.02 -u "$clock" _ || true
 done
 if [[ $ready == yes ]]; then
+  if [[ $started == yes ]]; then
+    event "$machine" "up: its SSH server answers after $((SECONDS - began)) s"
+  fi
   # Spares a look the reading of the console.
   : >run/up
   answer PID "$VMM_PID"
@@ -80,6 +86,7 @@ if [[ $ready == yes ]]; then
   exit 0
 fi
 if [[ ! -e run/exit ]] && cell_alive "$machine"; then
+  event "$machine" "no answer within $BOOT_SECONDS s"
   answer TROUBLE silent
 else
   answer TROUBLE exited

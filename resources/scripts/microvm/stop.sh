@@ -28,6 +28,10 @@ if cell_alive "$machine"; then
   fi
   [[ $how == clean ]] || console_tail "$machine"
 fi
+case $how in
+  clean) event "$machine" "stop: it shut down" ;;
+  forced) event "$machine" "stop: ended by force after $SECONDS_TO_WAIT s" ;;
+esac
 cell_end "$machine"
 answer HOW "$how"
 answer TOOK $(((${EPOCHREALTIME/./} - began) / 10000))

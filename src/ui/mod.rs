@@ -1,5 +1,7 @@
 //! The only place that prints. Data goes to stdout, everything for people to stderr.
 
+pub mod terminal;
+
 use std::fmt::Display;
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::{Duration, Instant};
