@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     bootstrap, completions, console, cp, destroy, dev, doctor, exec, image, logs, ls, man, port, proxy,
-    rename, reset, set, setup, shell, ssh, ssh_config, start, status, stop, why,
+    rename, reset, set, setup, shell, ssh, ssh_config, start, status, stop, top, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -77,6 +77,7 @@ pub enum Command {
     Port(port::Port),
     Logs(logs::Logs),
     Console(console::Console),
+    Top(top::Top),
     Why(why::Why),
     Status(status::Status),
     Set(set::Set),

@@ -31,6 +31,7 @@ pub mod ssh_config;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod top;
 pub mod why;
 
 use std::ops::ControlFlow;
@@ -133,6 +134,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Port(args) => port::run(context, &args),
         Command::Console(args) => console::run(context, &args),
         Command::Logs(args) => logs::run(context, &args),
+        Command::Top(args) => top::run(context, &args),
         Command::Why(args) => why::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Set(args) => set::run(context, &args),

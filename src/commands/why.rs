@@ -1,20 +1,33 @@
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::Context;
 use super::running::existing;
 use crate::config::DEFAULT_MACHINE;
 use crate::error::Result;
-use crate::microvm::{self, Machine, MachineName, Observed, Remains, Scope, State};
+use crate::microvm::{
+    self, Diagnosis, Machine, MachineName, Observed, Remains, Scope, State, diagnose, stands,
+};
 use crate::ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  mvm why web                         for a machine that is slow, stuck or dead
+  mvm why web --json | jq -r .remedy";
 
 /// Say how a machine fares: how far its start came, what it said last, the likely cause, and what mends it
 ///
 /// For a machine that is slow, stuck or dead; also for one that never came up.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Why {
     /// The machine's name
     #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
     name: MachineName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Why) -> Result<ExitCode> {
@@ -22,24 +35,36 @@ pub fn run(context: &mut Context<'_>, args: &Why) -> Result<ExitCode> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     let remains = context.run(&microvm::why(name))?;
-    let mut lines = vec![format!("{:<12}{}", name.as_str(), state(machine))];
+    let diagnosis = diagnose(&observed, machine, &remains);
+    let text = if args.json {
+        serde_json::to_string_pretty(&as_json(&observed, machine, &remains, &diagnosis))?
+    } else {
+        as_text(&observed, machine, &remains, &diagnosis)
+    };
+    context.ui.data(text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_text(observed: &Observed, machine: &Machine, remains: &Remains, diagnosis: &Diagnosis) -> String {
+    let mut lines = vec![format!("{:<12}{}", machine.name.as_str(), state(machine))];
     let mut before = 0.0;
     for (number, (seconds, phase)) in remains.phases.iter().enumerate() {
         let title = if number == 0 { "Start" } else { "" };
         lines.push(format!("{title:<12}{seconds:>6.2} s  +{:<5.2} {phase}", seconds - before));
         before = *seconds;
     }
-    for (title, list) in [("Console", &remains.console), ("VMM", &remains.vmm)] {
+    if let Some(stands) = stands(machine, remains) {
+        lines.push(format!("{:<12}{stands}", "Stands"));
+    }
+    for (title, list) in [("Events", &remains.events), ("Console", &remains.console), ("VMM", &remains.vmm)] {
         for (number, line) in list.iter().enumerate() {
             lines.push(format!("{:<12}{line}", if number == 0 { title } else { "" }));
         }
     }
-    lines.push(format!("{:<12}{}", "Host", host(&observed, machine)));
-    let (cause, remedy) = verdict(machine, &remains);
-    lines.push(format!("{:<12}{cause}", "Cause"));
-    lines.push(format!("{:<12}{remedy}", "Remedy"));
-    context.ui.data(lines.join("\n"));
-    Ok(ExitCode::SUCCESS)
+    lines.push(format!("{:<12}{}", "Host", host(observed, machine, remains)));
+    lines.push(format!("{:<12}{}", "Cause", diagnosis.cause));
+    lines.push(format!("{:<12}{}", "Remedy", diagnosis.remedy));
+    lines.join("\n")
 }
 
 fn state(machine: &Machine) -> String {
@@ -52,44 +77,41 @@ fn state(machine: &Machine) -> String {
     }
 }
 
-fn host(observed: &Observed, machine: &Machine) -> String {
+/// The host's part: what it has left, and what the VMM takes of it.
+fn host(observed: &Observed, machine: &Machine, remains: &Remains) -> String {
     let host = &observed.host;
-    let used = match machine.memory_used {
-        0 => String::new(),
-        bytes => format!("; the VMM has {} of memory", ui::size(bytes)),
-    };
-    format!("{} CPUs, {} of disk free{used}", host.cpus, ui::size(host.free_bytes))
+    let mut text = format!(
+        "{} CPUs with a load of {:.1}, {} of memory available, {} of disk free",
+        host.cpus,
+        remains.load,
+        ui::size(remains.available_bytes),
+        ui::size(host.free_bytes)
+    );
+    if let Some((running, (_, cpu))) = machine.state.running().zip(remains.process) {
+        let (vmm, memory) = (&running.vmm, ui::size(machine.memory_used));
+        let how = if running.accelerated { "with KVM" } else { "in software" };
+        text.push_str(&format!("; {vmm} {how} has {memory} of memory, and had {cpu:.0} s of CPU"));
+    }
+    text
 }
 
-/// The likely cause, and the command that mends it. What is certain comes first.
-fn verdict(machine: &Machine, remains: &Remains) -> (String, String) {
-    let name = &machine.name;
-    let dev = format!("mvm dev {name}");
-    if let Err(why) = &machine.spec {
-        return (why.clone(), format!("mend the file, or `mvm destroy {name}`"));
-    }
-    if let Some(why) = &remains.init {
-        return (why.clone(), format!("{dev}, after what it says"));
-    }
-    if let Some(panic) = &remains.panic {
-        return (panic.clone(), format!("{dev} --memory 2G, or another `--kernel`"));
-    }
-    if let Some(killed) = &remains.oom {
-        return (
-            format!("the guest has too little memory: {killed}"),
-            format!("mvm stop {name} && {dev} --memory 2G"),
-        );
-    }
-    match &machine.state {
-        State::Running(_) => ("it answers".to_owned(), format!("mvm ssh {name}")),
-        State::Booting(_) => ("its start is not through".to_owned(), format!("{dev}, which waits for it")),
-        State::Stuck(_) => {
-            ("the guest's kernel takes no connection: it hangs, or is busy beyond measure".to_owned(), dev)
-        }
-        State::Stopped(Some(how)) if how != "clean" => (format!("it ended: {how}"), dev),
-        State::Stopped(_) if remains.phases.is_empty() => {
-            ("it was not started yet, or its VMM said nothing".to_owned(), dev)
-        }
-        State::Stopped(_) => ("it was stopped in an orderly way".to_owned(), dev),
-    }
+fn as_json(
+    observed: &Observed,
+    machine: &Machine,
+    remains: &Remains,
+    diagnosis: &Diagnosis,
+) -> serde_json::Value {
+    let phases = remains.phases.iter().map(|(seconds, phase)| json!({"phase": phase, "seconds": seconds}));
+    json!({
+        "name": machine.name, "state": machine.state.word(), "how": state(machine),
+        "cause": diagnosis.cause, "remedy": diagnosis.remedy,
+        "stands": stands(machine, remains), "phases": phases.collect::<Vec<_>>(),
+        "events": remains.events, "console": remains.console, "vmm": remains.vmm,
+        "host": {
+            "cpus": observed.host.cpus, "load": remains.load, "memory_available_bytes": remains.available_bytes,
+            "disk_free_bytes": observed.host.free_bytes,
+        },
+        "vmm_memory_bytes": machine.memory_used,
+        "vmm_cpu_seconds": remains.process.map(|(_, cpu)| cpu),
+    })
 }

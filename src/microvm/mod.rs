@@ -1,6 +1,7 @@
 //! Machines: what one is asked to be, what is there, the plan between the two, and the steps.
 
 mod change;
+mod diagnosis;
 mod mount;
 mod observed;
 mod plan;
@@ -10,10 +11,12 @@ pub mod session;
 mod spec;
 pub mod ssh;
 mod steps;
+mod usage;
 mod user;
 
 pub use crate::image::ImageName;
 pub use change::{Change, move_to, rename, reset, set, write_change};
+pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
 pub use mount::{GuestPath, MountSpec};
 pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
@@ -25,7 +28,8 @@ pub use plan::{
 pub use port::{Listen, Port, Protocol};
 pub use publish::{PortState, PortStates, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
-pub use steps::{How, Remains, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop, why};
+pub use steps::{How, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop};
+pub use usage::{Sample, Usage, usage};
 pub use user::UserName;
 
 #[cfg(test)]

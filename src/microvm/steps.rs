@@ -137,45 +137,6 @@ fn read_stopped(answer: &Answer) -> Result<Stopped, AnswerError> {
     })
 }
 
-/// What a machine left behind that tells how it fares.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Remains {
-    /// Seconds since the guest's start, and what was reached then.
-    pub phases: Vec<(f64, String)>,
-    /// What mvm's init said when it failed.
-    pub init: Option<String>,
-    pub panic: Option<String>,
-    /// What the guest's kernel said when it ended a process for want of memory.
-    pub oom: Option<String>,
-    pub vmm: Vec<String>,
-    /// The console's last lines.
-    pub console: Vec<String>,
-}
-
-/// Reads what the machine left behind.
-pub fn why(name: &MachineName) -> Script<Remains> {
-    script!("microvm/why" with ["cell/lib", "microvm/lib"], read_remains).input("NAME", name.as_str())
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "as scripts are read")]
-fn read_remains(answer: &Answer) -> Result<Remains, AnswerError> {
-    let text = |key| answer.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
-    let all = |key| answer.all(key).map(str::to_owned).collect();
-    // The console is the guest's: what is no number is none of mvm's lines.
-    let phases = answer.all("PHASE").filter_map(|line| {
-        let (seconds, phase) = line.split_once(' ')?;
-        Some((seconds.parse().ok()?, phase.to_owned()))
-    });
-    Ok(Remains {
-        phases: phases.collect(),
-        init: text("INIT").map(|text| text.trim_start_matches("mvm: failed: ").to_owned()),
-        panic: text("PANIC"),
-        oom: text("OOM"),
-        vmm: all("VMM_LOG"),
-        console: all("CONSOLE"),
-    })
-}
-
 /// Removes machines; the answer is what that freed, in bytes.
 pub fn destroy(names: &[MachineName]) -> Script<u64> {
     destroy_script(names, false)

@@ -49,13 +49,23 @@ fn a_machine_is_listed_heard_and_explained() {
     assert!(host.ok(&["logs", "daily", "--init"]).stdout.contains(" sshd"));
     assert!(host.ok(&["logs", "daily", "--events"]).stdout.contains("up: its SSH server answers"));
     the_console_gives_a_shell(&host);
+    let top: serde_json::Value = serde_json::from_str(&host.ok(&["top", "--json"]).stdout).unwrap();
+    let top = top.as_array().unwrap().iter().find(|usage| usage["name"] == "daily").unwrap();
+    let bytes = |key: &str| top[key].as_u64().unwrap();
+    assert!(bytes("unique_bytes") > 20 << 20 && bytes("resident_bytes") >= bytes("unique_bytes"), "{top}");
+    assert!(bytes("shared_bytes") > 0 && bytes("disk_used_bytes") < bytes("disk_bytes"), "{top}");
+    assert!(top["cpu_percent"].as_f64().unwrap() >= 0.0 && top["memory_bytes"] == 512 << 20, "{top}");
+    assert!(host.ok(&["top"]).stdout.contains("UNIQUE"));
     let seen = host.ok(&["why", "daily"]);
     assert!(seen.stdout.contains(" s  +") && seen.stdout.contains("it answers"), "{seen}");
 
     kill("STOP", host.pid("daily", "vmm"));
     wait_until("silence", || listed()["trouble"] == "it does not answer");
     let seen = host.ok(&["why", "daily"]);
-    assert!(seen.stdout.contains("takes no connection") && seen.stdout.contains("mvm dev daily"), "{seen}");
+    assert!(
+        seen.stdout.contains("is stopped, by a signal") && seen.stdout.contains("mvm dev daily"),
+        "{seen}"
+    );
     let follower =
         host.mvm_command(&["logs", "-f", "--events", "daily"]).stdout(Stdio::piped()).spawn().unwrap();
     kill("KILL", host.pid("daily", "vmm"));

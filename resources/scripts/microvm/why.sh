@@ -1,9 +1,11 @@
-# microvm/why: what a machine left behind that tells how it fares. Reads only.
-# In: NAME. Out: PHASE lines (SECONDS WHAT), INIT, PANIC, OOM, VMM_LOG and CONSOLE lines.
+# microvm/why: what a machine left behind, and what its processes do, that tells how it fares. Reads only.
+# In: NAME. Out: PHASE lines (SECONDS WHAT), INIT, PANIC, OOM, VMM_LOG, EVENT and CONSOLE lines; VMM_STATE and VMM_TICKS (a
+#     hundredth of a second of CPU each) of one that runs; LOAD and AVAILABLE_KIB of the host.
 : "${NAME:?}"
 machine=$MVM_HOME/machines/$NAME
 [[ -d $machine ]] || die gone "the machine \`$NAME\` was removed meanwhile"
 cd "$machine"
+# The guest's console: whatever is no line of mvm's own is shown, and not believed.
 if [[ -e console.log ]]; then
   while read -r _ seconds phase; do
     answer PHASE "$seconds ${phase%$'\r'}"
@@ -13,6 +15,27 @@ if [[ -e console.log ]]; then
   answer OOM "$(grep -a -m 1 -o 'Out of memory: .*' console.log | tr -d '\r' || true)"
   console_tail .
 fi
+lines() {
+  local line
+  while IFS= read -r line; do
+    answer "$1" "${line//[^[:print:]]/}"
+  done < <(tail -n 5 "$2" 2>/dev/null)
+}
+lines VMM_LOG vmm.log
+# Their arrows are no ASCII.
 while IFS= read -r line; do
-  answer VMM_LOG "${line//[^[:print:]]/}"
-done < <(tail -n 5 vmm.log 2>/dev/null)
+  answer EVENT "$line"
+done < <(tail -n 5 events.log 2>/dev/null)
+if cell_vmm .; then
+  { IFS= read -r stat <"/proc/$VMM_PID/stat"; } 2>/dev/null || stat=
+  read -r -a fields <<<"${stat##*) }"
+  if ((${#fields[@]} > 12)); then
+    answer VMM_STATE "${fields[0]}"
+    answer VMM_TICKS $((fields[11] + fields[12]))
+  fi
+fi
+read -r load _ </proc/loadavg
+answer LOAD "$load"
+while read -r key value _; do
+  [[ $key != MemAvailable: ]] || answer AVAILABLE_KIB "$value"
+done </proc/meminfo
