@@ -42,8 +42,6 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, ep
             {"iface_id": "eth0", "host_dev_name": network::TAP, "guest_mac": network::GUEST_MAC},
         ],
         "entropy": {},
-        // Not among the console's lines, which are Firecracker's standard output.
-        "logger": {"log_path": "vmm.log", "level": "Warning"},
     });
     let argv = [
         &vmm.program.path,
@@ -53,6 +51,11 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, ep
         "run/vmm.json",
         "--id",
         spec.name.as_str(),
+        // From its first word on: its standard output is the guest's console.
+        "--log-path",
+        "vmm.log",
+        "--level",
+        "Warning",
     ];
     Launch { argv: argv.map(str::to_owned).into(), config: Some(config.to_string()), watch_halt: true }
 }
@@ -73,10 +76,7 @@ mod tests {
         let launch = launch(&vmm, &sample_spec(), &host, &files(), 7);
         let config: serde_json::Value = serde_json::from_str(&launch.config.unwrap()).unwrap();
         let keys: Vec<_> = config.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(
-            keys,
-            ["boot-source", "drives", "entropy", "logger", "machine-config", "network-interfaces"]
-        );
+        assert_eq!(keys, ["boot-source", "drives", "entropy", "machine-config", "network-interfaces"]);
         assert_eq!(config["drives"][0]["path_on_host"], "../../images/abc/base");
         assert_eq!(config["drives"][1]["cache_type"], "Writeback");
         let args = config["boot-source"]["boot_args"].as_str().unwrap();

@@ -88,8 +88,9 @@ impl Drop for Registry {
     }
 }
 
+/// Removes an image, and those of that name which an earlier run may have left.
 fn forget(host: &Host, image: &str) {
-    host.mvm(&["image", "rm", image]);
+    while host.mvm(&["image", "rm", image]).code == 0 {}
 }
 
 #[test]
@@ -150,8 +151,9 @@ fn musl_and_a_shell_are_an_image() {
         ),
     );
     let file = dir.path().join("musl.tar.gz");
-    host.ok(&["image", "import", file.to_str().unwrap(), "--as", "musl"]);
     host.forget("musl");
+    forget(&host, "musl");
+    host.ok(&["image", "import", file.to_str().unwrap(), "--as", "musl"]);
     // A user is made without any tool of the image's, beside the one that it has.
     let line = "app one; echo $?; id; ls /etc/passwd";
     let seen = host.mvm(&["dev", "musl", "--image", "musl", "--user", "me", "--", line]);
@@ -205,8 +207,9 @@ fn systemd_is_an_image() {
     fs_err::write(dir.path().join("manifest.json"), manifest).unwrap();
     sh(dir.path(), "tar -cf saved.tar manifest.json config.json layer.tar; rm layer.tar");
     let file = dir.path().join("saved.tar");
-    host.ok(&["image", "import", file.to_str().unwrap(), "--as", "sysd"]);
     host.forget("sysd");
+    forget(&host, "sysd");
+    host.ok(&["image", "import", file.to_str().unwrap(), "--as", "sysd"]);
     let seen = host.ok(&["dev", "sysd", "--image", "sysd", "--", "echo $FLAVOUR; cat /proc/1/comm"]);
     assert!(seen.stdout.starts_with("systemd\n"), "{seen}");
     let state =
@@ -244,6 +247,7 @@ ln $root/second $root/third; rm $root/absolute; mkdir $root/absolute; touch -d @
 umoci repack --image oci:x bundle; rm -rf bundle; umoci unpack --image oci:x bundle; chmod -R a+rX oci"#,
     );
     let layout = dir.path().join("oci");
+    forget(&host, "compared");
     host.ok(&["image", "import", layout.to_str().unwrap(), "--as", "compared"]);
     let seen = host.ok(&["image", "inspect", "compared"]);
     let image: serde_json::Value = serde_json::from_str(&seen.stdout).unwrap();
@@ -278,6 +282,10 @@ fn an_export_is_imported_without_a_network() {
         "mkdir -p tree/bin; cp -L \"$(command -v busybox)\" tree/bin/busybox; tar -C tree -cf b.tar .",
     );
     let tar = dir.path().join("b.tar");
+    host.forget("again");
+    for image in ["first", "again"] {
+        forget(&host, image);
+    }
     host.ok(&["image", "import", tar.to_str().unwrap(), "--as", "first"]);
     let file = host_path(&host, "first.mvm");
     fs_err::remove_file(&file).unwrap_or_default();
@@ -286,7 +294,6 @@ fn an_export_is_imported_without_a_network() {
     let seen = host.ok(&["--offline", "image", "import", &file]);
     assert!(seen.stderr.contains("The image `first` is there"), "{seen}");
     host.ok(&["--offline", "image", "import", &file, "--as", "again"]);
-    host.forget("again");
     let seen =
         host.ok(&["--offline", "dev", "again", "--image", "again", "--", "/bin/busybox", "uname", "-n"]);
     assert_eq!(seen.stdout, "again\n");
@@ -315,6 +322,8 @@ fn a_cut_off_import_leaves_no_image() {
     let file = dir.path().join("b.tar").to_string_lossy().into_owned();
     let import = ["image", "import", &file, "--as", "cutoff"];
     let is_there = || host.ok(&["image", "ls"]).stdout.contains("cutoff");
+    host.forget("cutoff");
+    forget(&host, "cutoff");
     let mut child = host.mvm_command(&import).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     lines.find(|line| line.starts_with("==> Compressing")).unwrap();
@@ -323,7 +332,6 @@ fn a_cut_off_import_leaves_no_image() {
     assert!(!is_there());
     host.ok(&import);
     assert!(is_there());
-    host.forget("cutoff");
     let seen = host.ok(&[
         "dev",
         "cutoff",

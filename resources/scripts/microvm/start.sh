@@ -96,5 +96,5 @@ if [[ $text =~ mvm:\ failed:\ ([^$'\r\n']*) ]]; then
   answer INIT "${BASH_REMATCH[1]}"
 fi
 answer PANIC "$(grep -a -m 1 -o 'Kernel panic.*' console.log | tr -d '\r' || true)"
-answer VMM_LOG "$(tail -n 3 vmm.log | tr '\n' ' ')"
+answer VMM_LOG "$(vmm_log . 3 | tr '\n' ' ')"
 console_tail "$machine"

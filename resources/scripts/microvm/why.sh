@@ -15,13 +15,9 @@ if [[ -e console.log ]]; then
   answer OOM "$(grep -a -m 1 -o 'Out of memory: .*' console.log | tr -d '\r' || true)"
   console_tail .
 fi
-lines() {
-  local line
-  while IFS= read -r line; do
-    answer "$1" "${line//[^[:print:]]/}"
-  done < <(tail -n 5 "$2" 2>/dev/null)
-}
-lines VMM_LOG vmm.log
+while IFS= read -r line; do
+  answer VMM_LOG "$line"
+done < <(vmm_log . 5)
 # Their arrows are no ASCII.
 while IFS= read -r line; do
   answer EVENT "$line"
