@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, completions, console, cp, destroy, dev, doctor, exec, image, logs, ls, man, port, proxy,
-    rename, reset, set, setup, shell, ssh, ssh_config, start, status, stop, top, why,
+    bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, port,
+    proxy, rename, reset, schema, set, setup, shell, ssh, ssh_config, start, status, stop, top, up, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -65,6 +65,9 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Dev(dev::Dev),
+    Up(up::Up),
+    Down(down::Down),
+    Diff(diff::Diff),
     Start(start::Start),
     Stop(stop::Stop),
     Ssh(ssh::Ssh),
@@ -91,6 +94,7 @@ pub enum Command {
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
+    Schema(schema::Schema),
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub struct Error {
     pub hints: Vec<String>,
 }
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn failure(message: impl fmt::Display) -> Self {

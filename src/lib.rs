@@ -6,6 +6,7 @@
 //! - [`ui`], [`error`], [`config`]: what is printed, what goes wrong, what is set.
 //! - [`microvm`]: machines: look, plan, do.
 //! - [`listener`]: ports of this host, and who has them.
+//! - [`project`]: mvm.toml, the machines of a project.
 //! - [`access`]: what lets other tools into machines.
 //! - [`doctor`], [`bootstrap`]: what the Linux side needs, and its installation.
 //! - [`image`]: kernel, base and initrd; the seed of a machine.
@@ -13,6 +14,7 @@
 //! - [`lima`]: the Lima VM in which machines run where this host is no Linux.
 //! - [`download`], [`http`], [`digest`]: what comes from the network, verified.
 //! - [`transfer`]: files and trees as archives. [`lock`]: several mvm on one host.
+//! - [`suggest`]: what was meant by a name that is not there.
 //! - [`hostile`]: what others give, for the fuzzers.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
@@ -34,7 +36,9 @@ pub mod listener;
 pub mod lock;
 pub mod microvm;
 pub mod network;
+pub mod project;
 pub mod shell;
+pub mod suggest;
 pub mod transfer;
 pub mod ui;
 pub mod vmm;

@@ -8,10 +8,10 @@ use signal_hook::consts::SIGTERM;
 use super::Context;
 use super::exec::attach;
 use super::running::existing;
-use crate::config::DEFAULT_MACHINE;
+use super::which::Which;
 use crate::error::{Error, Result};
+use crate::microvm::Scope;
 use crate::microvm::session::{self, NOT_REACHED};
-use crate::microvm::{MachineName, Scope};
 use crate::shell;
 use crate::ui::terminal::Mode;
 
@@ -32,13 +32,12 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Console {
-    /// The machine's name
-    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
-    name: MachineName,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Console) -> Result<ExitCode> {
-    let name = &args.name;
+    let name = &args.which.name(context)?;
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     if machine.state.running().is_none() {

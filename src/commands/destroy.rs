@@ -1,5 +1,6 @@
 use std::process::ExitCode;
 
+use super::running::existing;
 use super::{Context, side, ssh_config};
 use crate::config::Settings;
 use crate::error::{Error, Result};
@@ -30,10 +31,7 @@ pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
     let observed = context.look(Scope { machine: args.name.as_ref(), probe: false })?;
     let (names, question) = match &args.name {
         Some(name) => {
-            let Some(machine) = observed.machine(name) else {
-                return Err(Error::failure(format!("there is no machine `{name}`"))
-                    .hint("`mvm status` lists those there are"));
-            };
+            let machine = existing(context, &observed, name)?;
             let size = ui::size(machine.disk_used);
             (vec![name.clone()], format!("Remove the machine `{name}` and its disk ({size})?"))
         }

@@ -3,10 +3,11 @@ use std::process::{ExitCode, Stdio};
 
 use super::Context;
 use super::running::running;
+use super::which::Which;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::microvm::MachineName;
 use crate::microvm::session::{NOT_REACHED, Session};
+use crate::microvm::{MachineName, is_variable_name};
 use crate::shell::{Attached, Call};
 
 const EXAMPLES: &str = "\
@@ -26,9 +27,8 @@ failed. A shell's words need a shell: mvm exec web -- sh -c 'echo $HOME | rev'";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Exec {
-    /// The machine's name
-    #[arg(value_name = "NAME")]
-    name: MachineName,
+    #[command(flatten)]
+    which: Which,
     /// Pass standard input on; without it the command's input is empty
     #[arg(long, short)]
     interactive: bool,
@@ -50,6 +50,7 @@ pub struct Exec {
 }
 
 pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
+    let name = &args.which.name(context)?;
     let session = Session {
         command: args.command.clone(),
         env: args.env.clone(),
@@ -58,8 +59,9 @@ pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
         line: false,
         input: args.interactive || args.tty,
         terminal: args.tty.then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned())),
+        log: None,
     };
-    run_session(context, &args.name, &session.call(&args.name))
+    run_session(context, name, &session.call(name))
 }
 
 /// Runs a session with mvm's own streams; its exit code is the command's.
@@ -90,10 +92,7 @@ pub(super) fn exit_code(code: i32) -> ExitCode {
 fn variable(pair: OsString) -> std::result::Result<OsString, String> {
     let bytes = pair.as_encoded_bytes();
     let name = bytes.split(|byte| *byte == b'=').next().unwrap_or_default();
-    let letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
-    let valid =
-        name.first().is_some_and(letter) && name.iter().all(|byte| letter(byte) || byte.is_ascii_digit());
-    if valid && name.len() < bytes.len() {
+    if is_variable_name(name) && name.len() < bytes.len() {
         Ok(pair)
     } else {
         Err("give `NAME=VALUE`, the name of letters, digits and `_`".to_owned())

@@ -3,9 +3,9 @@ use std::process::{ExitCode, Stdio};
 use super::Context;
 use super::exec::attach;
 use super::running::existing;
-use crate::config::DEFAULT_MACHINE;
+use super::which::Which;
 use crate::error::{Error, Result};
-use crate::microvm::{MachineName, Scope, session};
+use crate::microvm::{Scope, session};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,19 +20,18 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Logs {
-    /// The machine's name
-    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
-    name: MachineName,
+    #[command(flatten)]
+    machine: Which,
     /// Go on with what comes from now on, until Ctrl-C or the machine's end
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    which: Which,
+    which: Log,
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[group(multiple = false)]
-struct Which {
+struct Log {
     /// What the guest writes on its console (this is what is shown without a flag)
     #[arg(long)]
     console: bool,
@@ -45,16 +44,20 @@ struct Which {
     /// What mvm and the machine's supervisor did, and when (UTC)
     #[arg(long)]
     events: bool,
+    /// What the steps of mvm.toml's `provision` said, of all times
+    #[arg(long)]
+    provision: bool,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Logs) -> Result<ExitCode> {
-    let name = &args.name;
+    let name = &args.machine.name(context)?;
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     existing(context, &observed, name)?;
     let (file, only) = match args.which {
-        Which { vmm: true, .. } => ("vmm.log", ""),
-        Which { init: true, .. } => ("console.log", "^mvm: "),
-        Which { events: true, .. } => ("events.log", ""),
+        Log { vmm: true, .. } => ("vmm.log", ""),
+        Log { init: true, .. } => ("console.log", "^mvm: "),
+        Log { events: true, .. } => ("events.log", ""),
+        Log { provision: true, .. } => ("provision.log", ""),
         _ => ("console.log", ""),
     };
     context.round_trips += 1;
@@ -63,6 +66,8 @@ pub fn run(context: &mut Context<'_>, args: &Logs) -> Result<ExitCode> {
     match attach(&call, Stdio::null(), Stdio::inherit())?.wait()? {
         // Also the user's Ctrl-C, or a pager's end.
         0 | 130 | 141 => Ok(ExitCode::SUCCESS),
+        _ if args.which.provision => Err(Error::failure(format!("`{name}` was not provisioned yet"))
+            .hint(format!("`provision` in mvm.toml says how; `mvm dev {name}` does it"))),
         _ => Err(Error::failure(format!("`{name}` was never started, so there is no such log yet"))
             .hint(format!("`mvm start {name}` starts it"))),
     }

@@ -5,9 +5,12 @@ pub mod complete;
 pub mod completions;
 pub mod console;
 pub mod cp;
+mod declared;
 pub mod destroy;
 pub mod dev;
+pub mod diff;
 pub mod doctor;
+pub mod down;
 pub mod exec;
 pub mod image;
 mod images;
@@ -16,11 +19,13 @@ pub mod ls;
 pub mod man;
 pub mod port;
 mod ports;
+mod provision;
 pub mod proxy;
 mod reach;
 pub mod rename;
 pub mod reset;
 mod running;
+pub mod schema;
 pub mod set;
 pub mod setup;
 pub mod shell;
@@ -32,10 +37,14 @@ pub mod start;
 pub mod status;
 pub mod stop;
 pub mod top;
+pub mod up;
+mod which;
 pub mod why;
 
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Mutex;
 
 use crate::cli::{Cli, Command};
@@ -44,6 +53,7 @@ use crate::error::{Error, Result};
 use crate::lima::Goal;
 use crate::linux::{Linux, Native};
 use crate::microvm::{self, Observed, Scope};
+use crate::project::{self, Project};
 use crate::shell::Script;
 use crate::ui::Ui;
 
@@ -55,6 +65,8 @@ pub struct Context<'a> {
     pub lima: Option<side::LimaVm>,
     /// How often the Linux side was asked.
     pub round_trips: u32,
+    /// Read when it is first asked for.
+    project: OnceCell<Option<Rc<Project>>>,
     pub ui: &'a mut Ui,
 }
 
@@ -79,6 +91,15 @@ impl Context<'_> {
         self.ui.event(crate::shell::Event::Log(&format!("round trips to the Linux side: {times}")));
     }
 
+    /// The project of the folder that mvm was started in.
+    pub fn project(&self) -> Result<Option<Rc<Project>>> {
+        if let Some(project) = self.project.get() {
+            return Ok(project.clone());
+        }
+        let read = project::here()?.map(Rc::new);
+        Ok(self.project.get_or_init(|| read).clone())
+    }
+
     pub fn look(&mut self, scope: Scope<'_>) -> Result<Observed> {
         let observed = self.run(&microvm::look(scope))?;
         ports::converge(self, &observed);
@@ -96,6 +117,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
     match &cli.command {
         Command::Completions(args) => return completions::run(&settings, ui, args),
         Command::Man(args) => return man::run(&settings, ui, args),
+        Command::Schema(_) => return schema::run(ui),
         _ => {}
     }
     let (linux, lima): (Box<dyn Linux>, _) = match settings.host {
@@ -119,9 +141,12 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
             }
         }
     };
-    let context = &mut Context { settings, linux, lima, round_trips: 0, ui };
+    let context = &mut Context { settings, linux, lima, round_trips: 0, project: OnceCell::new(), ui };
     let done = match cli.command {
         Command::Dev(args) => dev::run(context, &args),
+        Command::Up(args) => up::run(context, &args),
+        Command::Down(args) => down::run(context, &args),
+        Command::Diff(args) => diff::run(context, &args),
         Command::Start(args) => start::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
         Command::Exec(args) => exec::run(context, &args),
@@ -146,7 +171,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Bootstrap(args) => bootstrap::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         // These need no Linux side.
-        Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
+        Command::Completions(_) | Command::Man(_) | Command::Schema(_) => Ok(ExitCode::SUCCESS),
     };
     context.say_round_trips();
     match done {
@@ -158,7 +183,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
 /// How far a command brings the Lima VM up.
 fn lima_goal(command: &Command) -> Goal {
     match command {
-        Command::Dev(_) | Command::Bootstrap(_) => Goal::Everything,
+        Command::Dev(_) | Command::Up(_) | Command::Bootstrap(_) => Goal::Everything,
         Command::Setup(_) => Goal::Setup,
         Command::Image(args) if args.makes_one() => Goal::Setup,
         Command::Start(_) => Goal::Start,

@@ -6,8 +6,8 @@ use comfy_table::{Table, presets};
 use serde_json::json;
 
 use super::running::existing;
+use super::which::Which;
 use super::{Context, ports};
-use crate::config::DEFAULT_MACHINE;
 use crate::error::{Error, Result};
 use crate::microvm::{
     self, Listen, Machine, MachineName, Port as Published, PortState, Scope, Spec, readable_spec,
@@ -44,9 +44,8 @@ struct Add {
     /// [HOSTADDR:]HOSTPORT:GUESTPORT[/tcp|udp]; one number alone is both ports; without an address it is 127.0.0.1
     #[arg(value_name = "PORT")]
     port: Published,
-    /// The machine's name
-    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
-    name: MachineName,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Take a port away, at once where the machine runs
@@ -55,9 +54,8 @@ struct Rm {
     /// The port of this host, such as 8080, 5353/udp, 0.0.0.0:8080; or as it was given
     #[arg(value_name = "PORT")]
     port: OnHost,
-    /// The machine's name
-    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
-    name: MachineName,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// List the ports of all machines, or of one, and whether they are open
@@ -92,7 +90,8 @@ pub fn run(context: &mut Context<'_>, args: &Port) -> Result<ExitCode> {
 }
 
 fn add(context: &mut Context<'_>, args: &Add) -> Result<ExitCode> {
-    let Add { port, name } = args;
+    let port = &args.port;
+    let name = &args.which.name(context)?;
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     let spec = readable_spec(machine)?;
@@ -124,7 +123,8 @@ fn add(context: &mut Context<'_>, args: &Add) -> Result<ExitCode> {
 }
 
 fn rm(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
-    let Rm { port: OnHost(listen), name } = args;
+    let OnHost(listen) = &args.port;
+    let name = &args.which.name(context)?;
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let spec = readable_spec(existing(context, &observed, name)?)?;
     let Some(port) = named(&spec.ports, *listen) else {

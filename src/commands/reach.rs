@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::image::debian;
 use crate::microvm::{
     self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Port, Scope, Spec, Started, Step,
-    UserName, Wanted, plan,
+    UserName, Wanted, pending, plan,
 };
+use crate::project;
 use crate::ui::Ui;
 use crate::vmm::{Files, Vmm};
 
@@ -59,6 +60,15 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
         if context.settings.dry_run {
             dry_run(context, &steps);
             return Ok(None);
+        }
+        let lines = pending(&observed, &wanted);
+        if !lines.is_empty() {
+            let name = wanted.name;
+            context.ui.warn(format!(
+                "`{name}` runs with other values than {} gives it: {}; `mvm stop {name}`, and the next start applies them",
+                project::FILE,
+                lines.join(", ")
+            ));
         }
         if wanted.goal != Goal::Setup && steps.is_empty() {
             return Ok(running(&observed, wanted.name));

@@ -4,6 +4,7 @@ use super::Context;
 use super::reach::Reached;
 use crate::error::{Error, Result};
 use crate::microvm::{Machine, MachineName, Observed, Scope, State};
+use crate::suggest::closest;
 
 /// Looks at the machine `name`, which has to run.
 pub(super) fn running(context: &mut Context<'_>, name: &MachineName) -> Result<Reached> {
@@ -44,30 +45,5 @@ fn missing(context: &mut Context<'_>, name: &MachineName) -> Error {
     match closest(name.as_str(), names) {
         Some(close) => error.hint(format!("did you mean `{close}`? `mvm ls` lists those there are")),
         None => error.hint(format!("`mvm dev {name}` makes it; `mvm ls` lists those there are")),
-    }
-}
-
-/// The name that `meant` is most likely a slip of.
-fn closest<'a>(meant: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names.map(|name| (strsim::normalized_damerau_levenshtein(meant, name), name));
-    scored.filter(|(score, _)| *score > 0.5).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::closest;
-
-    #[test]
-    fn slips_are_recognised() {
-        let names = ["default", "web", "web-2", "builder"];
-        for (meant, close) in [
-            ("defualt", Some("default")),
-            ("wbe", Some("web")),
-            ("bulider", Some("builder")),
-            ("web2", Some("web-2")),
-            ("postgres", None),
-        ] {
-            assert_eq!(closest(meant, names.into_iter()), close, "{meant}");
-        }
     }
 }

@@ -3,9 +3,9 @@ use std::process::ExitCode;
 use super::Context;
 use super::running::existing;
 use super::start::Sizes;
-use crate::config::DEFAULT_MACHINE;
+use super::which::Which;
 use crate::error::Result;
-use crate::microvm::{self, Changes, MachineName, Scope, UserName};
+use crate::microvm::{self, Changes, Scope, UserName};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,9 +19,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cpus", "memory", "disk", "user"]))]
 pub struct Set {
-    /// The machine's name
-    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
-    name: MachineName,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     sizes: Sizes,
     /// The user that sessions in it are, made where it is missing, with sudo; `root` for root again
@@ -30,7 +29,7 @@ pub struct Set {
 }
 
 pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
-    let name = &args.name;
+    let name = &args.which.name(context)?;
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     let changes = Changes { user: args.user.clone(), ..args.sizes.changes() };

@@ -2,8 +2,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::running::running;
+use super::which::Which;
 use super::{Context, exec, reach::Reached};
-use crate::config::{self, DEFAULT_MACHINE};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::microvm::session::Session;
 use crate::microvm::ssh::{self, Terminal};
@@ -14,9 +15,8 @@ use crate::ui::Ui;
 /// Open a shell in a running machine, or run a command in it
 #[derive(Debug, clap::Args)]
 pub struct Ssh {
-    /// The machine's name
-    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
-    name: MachineName,
+    #[command(flatten)]
+    which: Which,
     /// The user to be, by name [default: the machine's user, which is root unless `--user` made one]
     #[arg(long, short, value_name = "USER")]
     user: Option<UserName>,
@@ -26,7 +26,7 @@ pub struct Ssh {
 }
 
 pub fn run(context: &mut Context<'_>, args: &Ssh) -> Result<ExitCode> {
-    let name = &args.name;
+    let name = &args.which.name(context)?;
     if !args.command.is_empty() {
         return run_command(context, name, args.user.as_ref(), &args.command);
     }

@@ -1,13 +1,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::reach::reach;
+use super::declared::bring_up;
+use super::provision::ProvisionArgs;
+use super::which::Which;
 use super::{Context, images, ssh};
-use crate::config::DEFAULT_MACHINE;
+use crate::config::CPUS;
 use crate::error::Result;
-use crate::microvm::{
-    Changes, DiskSize, Goal, ImageName, MachineName, Memory, Port, UserName, VmmChoice, Wanted,
-};
+use crate::microvm::{Changes, DiskSize, Goal, ImageName, MachineName, Memory, Port, UserName, VmmChoice};
 use crate::ui::Ui;
 
 /// Start a machine and open a shell in it; a new name makes a new machine
@@ -15,18 +15,19 @@ use crate::ui::Ui;
 /// It expects that `mvm setup` was run, and says what is missing.
 #[derive(Debug, clap::Args)]
 pub struct Start {
-    /// The machine's name: a-z, 0-9 and hyphens
-    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
-    pub name: MachineName,
     #[command(flatten)]
-    pub machine: MachineArgs,
+    which: Which,
+    #[command(flatten)]
+    machine: MachineArgs,
     /// Return when the machine is up, without opening a shell
     #[arg(long, short)]
-    pub detach: bool,
+    detach: bool,
+    #[command(flatten)]
+    provision: ProvisionArgs,
 }
 
 /// What a machine is to have; remembered from one start to the next.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct MachineArgs {
     #[command(flatten)]
     sizes: Sizes,
@@ -50,10 +51,10 @@ pub struct MachineArgs {
 }
 
 /// How much of the host a machine is given.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Sizes {
     /// Virtual CPUs, 1 to 32 [default for a new machine: 2; in software emulation 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(CPUS))]
     cpus: Option<u8>,
     /// Memory, such as 512M or 2G; at least 128M [default for a new machine: 1G]
     #[arg(long, value_name = "SIZE")]
@@ -71,8 +72,23 @@ impl Sizes {
 }
 
 impl MachineArgs {
-    /// What the flags ask for; an image with the kernel that they name is made first.
-    pub fn changes(&self, context: &mut Context<'_>, goal: Goal) -> Result<Changes> {
+    pub(super) fn with_vmm(vmm: Option<VmmChoice>) -> Self {
+        Self { vmm, ..Self::default() }
+    }
+
+    /// What of it is meant for the machines that this one depends on as well.
+    pub(super) fn for_another(&self) -> Self {
+        Self::with_vmm(self.vmm)
+    }
+
+    /// What the flags ask for; an image with the kernel that they name is made first, of the image `declared` where no flag
+    /// names one.
+    pub fn changes(
+        &self,
+        context: &mut Context<'_>,
+        goal: Goal,
+        declared: Option<ImageName>,
+    ) -> Result<Changes> {
         let mut changes = Changes {
             image: self.image.clone(),
             vmm: self.vmm,
@@ -81,6 +97,7 @@ impl MachineArgs {
             ..self.sizes.changes()
         };
         if let Some(path) = &self.kernel {
+            changes.image = changes.image.or(declared);
             changes.image_id = images::with_kernel(context, goal, &mut changes.image, path)?;
         }
         Ok(changes)
@@ -88,16 +105,12 @@ impl MachineArgs {
 }
 
 pub fn run(context: &mut Context<'_>, args: &Start) -> Result<ExitCode> {
-    let defaults = context.settings.machine.clone();
-    let changes = args.machine.changes(context, Goal::Start)?;
-    let wanted = Wanted::new(Goal::Start, &args.name, changes, &defaults);
-    match reach(context, &wanted)? {
+    let name = &args.which.name(context)?;
+    match bring_up(context, Goal::Start, name, &args.machine, args.provision.again)? {
         None => Ok(ExitCode::SUCCESS),
-        Some(reached) if !args.detach && Ui::is_interactive() => {
-            ssh::enter(context, &reached, &args.name, &[])
-        }
+        Some(reached) if !args.detach && Ui::is_interactive() => ssh::enter(context, &reached, name, &[]),
         Some(_) => {
-            say_running(context, &args.name);
+            say_running(context, name);
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -4,11 +4,9 @@ use serde_json::json;
 
 use super::Context;
 use super::running::existing;
-use crate::config::DEFAULT_MACHINE;
+use super::which::Which;
 use crate::error::Result;
-use crate::microvm::{
-    self, Diagnosis, Machine, MachineName, Observed, Remains, Scope, State, diagnose, stands,
-};
+use crate::microvm::{self, Diagnosis, Machine, Observed, Remains, Scope, State, diagnose, stands};
 use crate::ui;
 
 const EXAMPLES: &str = "\
@@ -22,16 +20,15 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Why {
-    /// The machine's name
-    #[arg(value_name = "NAME", default_value = DEFAULT_MACHINE)]
-    name: MachineName,
+    #[command(flatten)]
+    which: Which,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Why) -> Result<ExitCode> {
-    let name = &args.name;
+    let name = &args.which.name(context)?;
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     let remains = context.run(&microvm::why(name))?;

@@ -1,9 +1,11 @@
-//! Settings, resolved once: flags, then the environment, then config.toml, then defaults; and the constants.
+//! Settings, resolved once: flags, then the environment, then the project's mvm.toml (src/project), then config.toml, then
+//! defaults; and the constants.
 
 mod mirror;
 mod network;
 
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -13,6 +15,7 @@ pub use network::{Network, Proxies};
 use crate::error::{Error, Result};
 use crate::linux::Transport;
 use crate::microvm::{DiskSize, ImageName, Memory, UserName, VmmChoice};
+use crate::suggest;
 
 /// The machine that is meant when none is named.
 pub const DEFAULT_MACHINE: &str = "default";
@@ -20,6 +23,8 @@ pub const DEFAULT_MACHINE: &str = "default";
 pub const DEFAULT_CPUS: u8 = 2;
 pub const DEFAULT_MEMORY_MIB: u32 = 1024;
 pub const DEFAULT_DISK_BYTES: u64 = 10 << 30;
+/// How many a machine may have.
+pub const CPUS: RangeInclusive<i64> = 1..=32;
 
 /// Where microVMs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -207,10 +212,33 @@ fn read_file() -> Result<File> {
         return Ok(File::default());
     };
     let text = fs_err::read_to_string(&path)?;
-    toml::from_str(&text).map_err(|error| {
-        Error::usage(format!("{} is not valid\n{}", path.display(), error.to_string().trim_end()))
-            .hint("mend the file, or name another one in MVM_CONFIG")
-    })
+    toml::from_str(&text)
+        .map_err(|error| invalid_file(&path, &error, "mend the file, or name another one in MVM_CONFIG"))
+}
+
+/// That a file is not valid, and where; `hint` is for what is no slip of the pen.
+pub fn invalid_file(path: &Path, error: &toml::de::Error, hint: &str) -> Error {
+    let wrong = Error::usage(format!("{} is not valid\n{}", path.display(), error.to_string().trim_end()));
+    match suggest::known_key(error.message()) {
+        Some(key) => wrong.hint(format!("did you mean `{key}`?")),
+        None if hint.is_empty() => wrong,
+        None => wrong.hint(hint),
+    }
+}
+
+/// The folder that mvm was started in.
+pub fn current_dir() -> std::io::Result<PathBuf> {
+    std::env::current_dir()
+}
+
+/// The project's file, where the user has named it.
+pub fn project_file() -> Option<PathBuf> {
+    environment("MVM_PROJECT").map(PathBuf::from)
+}
+
+/// The user who became root by `sudo`.
+pub fn sudo_user() -> Option<u32> {
+    environment("SUDO_UID")?.parse().ok()
 }
 
 /// An environment variable that is set to something.

@@ -20,21 +20,20 @@ pub struct Config {
 }
 
 impl Config {
-    /// The environment of sessions, as one line of sshd's settings; what such a line cannot hold is left out.
-    pub fn sshd_environment(&self) -> String {
-        let pairs = self.env.iter().flatten().filter(|pair| {
-            pair.split_once('=').is_some_and(|(name, _)| {
-                !name.is_empty()
-                    && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\'#".contains(&byte))
-            }) && !pair.contains(|letter: char| letter.is_control())
-        });
-        pairs.map(|pair| format!(" \"{}\"", pair.replace('\\', "\\\\").replace('"', "\\\""))).collect()
-    }
-
     /// Where sessions begin; nothing for the home folder.
     pub fn directory(&self) -> Option<&str> {
         self.working_dir.as_deref().filter(|dir| dir.starts_with('/') && *dir != "/" && !dir.contains('\n'))
     }
+}
+
+/// Variables as one line of sshd's settings has them; what such a line cannot hold is left out.
+pub(crate) fn sshd_environment<'a>(pairs: impl Iterator<Item = &'a String>) -> String {
+    let pairs = pairs.filter(|pair| {
+        pair.split_once('=').is_some_and(|(name, _)| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\'#".contains(&byte))
+        }) && !pair.contains(|letter: char| letter.is_control())
+    });
+    pairs.map(|pair| format!(" \"{}\"", pair.replace('\\', "\\\\").replace('"', "\\\""))).collect()
 }
 
 #[cfg(test)]
@@ -47,7 +46,7 @@ mod tests {
             r#"{"Env":["PATH=/bin","A=b \"c\" \\d"],"Cmd":null,"WorkingDir":"/app","Labels":{"x":"y"}}"#;
         let config: Config = serde_json::from_str(text).unwrap();
         assert_eq!(config.directory(), Some("/app"));
-        assert_eq!(config.sshd_environment(), r#" "PATH=/bin" "A=b \"c\" \\d""#);
+        assert_eq!(sshd_environment(config.env.iter().flatten()), r#" "PATH=/bin" "A=b \"c\" \\d""#);
         assert_eq!(config.cmd, None);
     }
 
@@ -55,7 +54,7 @@ mod tests {
     fn what_a_line_cannot_hold_is_left_out() {
         let env = ["A=1\n2", "=x", "NO", "B\"=1", "OK=ä #"].map(str::to_owned).to_vec();
         let config = Config { env: Some(env), working_dir: Some("rel".into()), ..Config::default() };
-        assert_eq!(config.sshd_environment(), " \"OK=ä #\"");
+        assert_eq!(sshd_environment(config.env.iter().flatten()), " \"OK=ä #\"");
         assert_eq!(config.directory(), None);
     }
 }

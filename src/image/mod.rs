@@ -21,6 +21,7 @@ use crate::script;
 use crate::shell::Script;
 
 pub use config::Config;
+pub(crate) use config::sshd_environment;
 pub use debian::Suite;
 pub use name::{ImageName, OwnName};
 

@@ -3,7 +3,7 @@
 
 use cpio::newc::{Builder, ModeFileType, trailer};
 
-use super::Config;
+use super::{Config, sshd_environment};
 use crate::network;
 
 /// PID 1 of the initrd.
@@ -24,6 +24,8 @@ const MAKE_USER: &str = include_str!("../../resources/guest/user");
 const CONSOLE: &str = include_str!("../../resources/guest/console");
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
+/// The guest's side of a project's `provision`.
+const PROVISION: &str = include_str!("../../resources/guest/provision");
 
 /// The keys of one machine, as its folder has them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,12 +38,13 @@ pub struct Keys {
 }
 
 /// The archive in the kernel's `newc` form. `user` is the one that sessions are, where it is not root; `foreign` is how an image
-/// of others wants its programs run.
+/// of others wants its programs run; `session` are the machine's own variables, `NAME=value`.
 pub fn archive(
     host_name: &str,
     user: Option<&str>,
     keys: &Keys,
     foreign: Option<&Config>,
+    session: &[String],
 ) -> std::io::Result<Vec<u8>> {
     // The image's archive has no folder of this name.
     let mut bytes = Vec::new();
@@ -54,7 +57,8 @@ pub fn archive(
         ("seed/exec", 0o755, EXEC.to_owned()),
         ("seed/copy", 0o755, COPY.to_owned()),
         ("seed/console", 0o755, CONSOLE.to_owned()),
-        ("seed/sshd_config", 0o600, sshd_config(foreign)),
+        ("seed/provision", 0o755, PROVISION.to_owned()),
+        ("seed/sshd_config", 0o600, sshd_config(foreign, session)),
         ("seed/host_ed25519", 0o600, line(&keys.host)),
         ("seed/host_ed25519.pub", 0o644, line(&keys.host_public)),
         // sshd reads it as the user who logs in.
@@ -84,12 +88,13 @@ pub fn archive(
 }
 
 /// sshd takes one line of `SetEnv`, and of one name the first.
-fn sshd_config(foreign: Option<&Config>) -> String {
-    let Some(config) = foreign else { return SSHD_CONFIG.to_owned() };
-    let environment = format!("SetEnv{} LANG=C.UTF-8", config.sshd_environment());
+fn sshd_config(foreign: Option<&Config>, session: &[String]) -> String {
+    let of_image = foreign.and_then(|config| config.env.as_ref()).into_iter().flatten();
+    let environment = format!("SetEnv{} LANG=C.UTF-8", sshd_environment(session.iter().chain(of_image)));
     let lines =
         SSHD_CONFIG.lines().map(|line| if line.starts_with("SetEnv") { environment.as_str() } else { line });
-    lines.chain(["ForceCommand /run/mvm/session"]).flat_map(|line| [line, "\n"]).collect()
+    let forced = foreign.map(|_| "ForceCommand /run/mvm/session");
+    lines.chain(forced).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn entry(
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn holds_the_init_and_the_keys() {
         let keys = Keys { host: "private".into(), host_public: "public".into(), authorized: "mine".into() };
-        let bytes = archive("web-1", None, &keys, None).unwrap();
+        let bytes = archive("web-1", None, &keys, None, &[]).unwrap();
         assert_eq!(bytes.len() % 4, 0, "the kernel wants archives on four-byte boundaries");
         let mut names = Vec::new();
         let mut rest = &bytes[..];
@@ -142,9 +147,20 @@ mod tests {
     #[test]
     fn an_image_of_others_has_its_environment_in_sessions() {
         let env = Some(vec!["LANG=de".to_owned(), "A=b c".to_owned()]);
-        let text = sshd_config(Some(&Config { env, ..Config::default() }));
+        let text = sshd_config(Some(&Config { env, ..Config::default() }), &[]);
         assert!(text.contains("\nSetEnv \"LANG=de\" \"A=b c\" LANG=C.UTF-8\n"), "{text}");
         assert_eq!(text.matches("SetEnv").count(), 1);
         assert!(text.ends_with("\nForceCommand /run/mvm/session\n"));
+    }
+
+    #[test]
+    fn a_machines_own_variables_come_first() {
+        assert_eq!(sshd_config(None, &[]), SSHD_CONFIG);
+        let session = ["LANG=fr".to_owned()];
+        assert!(sshd_config(None, &session).contains("\nSetEnv \"LANG=fr\" LANG=C.UTF-8\n"));
+        let image = Config { env: Some(vec!["LANG=de".to_owned()]), ..Config::default() };
+        assert!(
+            sshd_config(Some(&image), &session).contains("\nSetEnv \"LANG=fr\" \"LANG=de\" LANG=C.UTF-8\n")
+        );
     }
 }

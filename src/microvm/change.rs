@@ -45,8 +45,8 @@ pub fn rename(observed: &Observed, machine: &Machine, new: &MachineName) -> Resu
 pub fn write_change(change: &Change) -> serde_json::Result<Script<()>> {
     Ok(script!("microvm/set" with ["cell/lib", "microvm/lib"], |_| Ok(()))
         .input("NAME", change.spec.name.as_str())
-        .input("VM_JSON", serde_json::to_string(&change.spec)?)
-        .input("CHANGES", change.lines.join(", ")))
+        .input("CHANGES", change.lines.join(", "))
+        .payload(change.spec.line()?))
 }
 
 /// Gives the machine `old` its new name.
@@ -54,7 +54,7 @@ pub fn move_to(old: &MachineName, new: &MachineName, spec: Option<&Spec>) -> ser
     Ok(script!("microvm/rename" with ["cell/lib", "microvm/lib"], |_| Ok(()))
         .input("NAME", old.as_str())
         .input("NEW_NAME", new.as_str())
-        .input("VM_JSON", spec.map_or(Ok(String::new()), serde_json::to_string)?))
+        .payload(spec.map_or(Ok(Vec::new()), Spec::line)?))
 }
 
 /// Gives a machine a new, empty disk; the answer is what that freed, in bytes.

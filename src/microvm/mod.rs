@@ -2,6 +2,7 @@
 
 mod change;
 mod diagnosis;
+mod environment;
 mod mount;
 mod observed;
 mod plan;
@@ -17,13 +18,14 @@ mod user;
 pub use crate::image::ImageName;
 pub use change::{Change, move_to, rename, reset, set, write_change};
 pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
+pub use environment::{Environment, is_name as is_variable_name};
 pub use mount::{GuestPath, MountSpec};
 pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
     UserNamespaces, look,
 };
 pub use plan::{
-    Changes, Goal, Lacking, Step, Wanted, plan, readable_spec, refuse_conflict, refuse_port_conflict,
+    Changes, Goal, Lacking, Step, Wanted, pending, plan, readable_spec, refuse_conflict, refuse_port_conflict,
 };
 pub use port::{Listen, Port, Protocol};
 pub use publish::{PortState, PortStates, publish, socket};
@@ -43,6 +45,7 @@ pub(crate) fn sample_spec() -> Spec {
         memory_mib: Memory::from_mib(512),
         disk_bytes: DiskSize::from_bytes(10 << 30),
         vmm: VmmChoice::Auto,
+        env: Environment::default(),
         created: 1,
         user: None,
         mounts: Vec::new(),

@@ -1,5 +1,6 @@
 //! Decides what to do: a pure function from what is there and what is wanted to a list of steps.
 
+use super::Environment;
 use super::mount::MountSpec;
 use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::port::Port;
@@ -25,7 +26,7 @@ pub enum Goal {
     Dev,
 }
 
-/// What the user asked of a machine, by flags.
+/// What the user asked of a machine, by flags or in mvm.toml.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
     pub image: Option<ImageName>,
@@ -35,19 +36,58 @@ pub struct Changes {
     pub vmm: Option<VmmChoice>,
     /// The user that sessions are.
     pub user: Option<UserName>,
+    /// All of it.
+    pub env: Option<Environment>,
     /// The very image, where it was made for this machine.
     pub image_id: Option<String>,
     /// Folders to share, beside those that it shares already.
     pub mounts: Vec<MountSpec>,
     /// Ports to publish, beside those that are already.
     pub ports: Vec<Port>,
+    /// Whether these mounts are all there are to be, as mvm.toml lists them.
+    pub only_mounts: bool,
+    /// The same of the ports.
+    pub only_ports: bool,
+}
+
+impl Changes {
+    /// What is not said here is as in `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let image_id = self.image_id.or_else(|| other.image_id.filter(|_| self.image.is_none()));
+        Self {
+            image: self.image.or(other.image),
+            cpus: self.cpus.or(other.cpus),
+            memory: self.memory.or(other.memory),
+            disk: self.disk.or(other.disk),
+            vmm: self.vmm.or(other.vmm),
+            user: self.user.or(other.user),
+            env: self.env.or(other.env),
+            image_id,
+            mounts: MountSpec::merge(&other.mounts, &self.mounts),
+            ports: Port::merge(&other.ports, &self.ports),
+            only_mounts: self.only_mounts || other.only_mounts,
+            only_ports: self.only_ports || other.only_ports,
+        }
+    }
+
+    fn mounts_over(&self, present: &[MountSpec]) -> Vec<MountSpec> {
+        MountSpec::merge(if self.only_mounts { &[] } else { present }, &self.mounts)
+    }
+
+    fn ports_over(&self, present: &[Port]) -> Vec<Port> {
+        Port::merge(if self.only_ports { &[] } else { present }, &self.ports)
+    }
 }
 
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
     pub goal: Goal,
     pub name: &'a MachineName,
+    /// By flags, and what they leave open by mvm.toml.
     pub changes: Changes,
+    /// By flags alone: a running machine that has other values is not what was asked for.
+    pub flags: Changes,
     pub defaults: &'a MachineDefaults,
     /// The release of Firecracker to use from now on.
     pub firecracker: Option<&'a Release>,
@@ -56,7 +96,15 @@ pub struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     pub fn new(goal: Goal, name: &'a MachineName, changes: Changes, defaults: &'a MachineDefaults) -> Self {
-        Self { goal, name, changes, defaults, firecracker: None, lacking: Lacking::default() }
+        let flags = changes.clone();
+        Self { goal, name, changes, flags, defaults, firecracker: None, lacking: Lacking::default() }
+    }
+
+    /// With what mvm.toml says where no flag does.
+    #[must_use]
+    pub fn declared(mut self, file: &Changes) -> Self {
+        self.changes = self.flags.clone().or(file.clone());
+        self
     }
 
     /// The image that the user named, by a flag or in the settings.
@@ -272,7 +320,7 @@ fn install_firecracker(observed: &Observed, wanted: &Wanted<'_>, existing: Optio
 }
 
 fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -> Spec {
-    let Changes { cpus, memory, disk, vmm, .. } = &wanted.changes;
+    let Changes { cpus, memory, disk, vmm, env, .. } = &wanted.changes;
     let defaults = wanted.defaults;
     Spec {
         version: Spec::VERSION,
@@ -287,6 +335,7 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
         memory_mib: (*memory).or(defaults.memory).unwrap_or(Memory::from_mib(config::DEFAULT_MEMORY_MIB)),
         disk_bytes: (*disk).or(defaults.disk).unwrap_or(DiskSize::from_bytes(config::DEFAULT_DISK_BYTES)),
         vmm: (*vmm).or(defaults.vmm).unwrap_or_default(),
+        env: env.clone().unwrap_or_default(),
         created: 0,
         user: wanted.changes.user.clone().or_else(|| defaults.user.clone()).and_then(UserName::unless_root),
         mounts: wanted.changes.mounts.clone(),
@@ -294,7 +343,7 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
     }
 }
 
-/// What the flags say differently from `spec`, a line each.
+/// What `changes` says differently from `spec`, a line each.
 fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
     let mut lines = Vec::new();
     let mut compare = |what: &str, has: String, asked: Option<String>| {
@@ -309,6 +358,9 @@ fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
     let user = spec.user.as_ref().map_or("root", UserName::as_str);
     compare("user", user.to_owned(), changes.user.as_ref().map(ToString::to_string));
     compare("vmm", spec.vmm.to_string(), changes.vmm.map(|v| v.to_string()));
+    if let Some(env) = &changes.env {
+        lines.extend(env.differing(&spec.env).iter().map(|name| format!("env: {name} differs")));
+    }
     lines
 }
 
@@ -323,23 +375,32 @@ pub(super) fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<Strin
     if let Some(user) = &changes.user {
         new.user = user.clone().unless_root();
     }
-    new.mounts = MountSpec::merge(&spec.mounts, &changes.mounts);
+    new.env = changes.env.clone().unwrap_or(new.env);
+    new.mounts = changes.mounts_over(&spec.mounts);
     refuse_conflict(&new.mounts)?;
     let mut lines = differences(spec, changes);
-    let added = new.mounts.iter().filter(|mount| !spec.mounts.contains(mount));
-    lines.extend(added.map(|mount| format!("shares {mount}")));
-    new.ports = Port::merge(&spec.ports, &changes.ports);
+    lines.extend(came_and_went("shares", &spec.mounts, &new.mounts));
+    new.ports = changes.ports_over(&spec.ports);
     refuse_port_conflict(&new.ports)?;
-    let added = new.ports.iter().filter(|port| !spec.ports.contains(port));
-    lines.extend(added.map(|port| format!("publishes {port}")));
+    lines.extend(came_and_went("publishes", &spec.ports, &new.ports));
     Ok((new, lines))
+}
+
+fn came_and_went<T: PartialEq + ToString>(verb: &str, before: &[T], after: &[T]) -> Vec<String> {
+    let came =
+        after.iter().filter(|one| !before.contains(one)).map(|one| format!("{verb} {}", one.to_string()));
+    let went = before
+        .iter()
+        .filter(|one| !after.contains(one))
+        .map(|one| format!("{verb} {} no more", one.to_string()));
+    came.chain(went).collect()
 }
 
 /// What a machine that runs lacks of its ports, old and new; nothing when all are open.
 fn publish(machine: &Machine, changes: &Changes) -> Result<Option<Spec>> {
     // One whose file cannot be read runs all the same.
     let Ok(spec) = &machine.spec else { return Ok(None) };
-    let ports = Port::merge(&spec.ports, &changes.ports);
+    let ports = changes.ports_over(&spec.ports);
     refuse_port_conflict(&ports)?;
     let open = |port: &Port| machine.ports.get(&port.listen.id()) == Some(&PortState::Open);
     let lacking = ports != spec.ports || !ports.iter().all(open);
@@ -395,15 +456,21 @@ fn refuse_impossible(spec: &Spec, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
+/// How a running machine differs from what mvm.toml says, a line each: it takes that on when it is started again.
+pub fn pending(observed: &Observed, wanted: &Wanted<'_>) -> Vec<String> {
+    let machine = observed.machine(wanted.name).filter(|machine| matches!(machine.state, State::Running(_)));
+    machine.and_then(Machine::started_as).map_or_else(Vec::new, |spec| differences(spec, &wanted.changes))
+}
+
 fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -> Result<()> {
     let (Ok(asked), Some(spec)) = (&machine.spec, machine.started_as()) else { return Ok(()) };
-    refuse_impossible(asked, &wanted.changes)?;
+    refuse_impossible(asked, &wanted.flags)?;
     // `mvm set` may have written down more than it runs with.
-    let lines = differences(spec, &wanted.changes);
+    let lines = differences(spec, &wanted.flags);
     if lines.is_empty() {
         return Ok(());
     }
-    let flags = flags(&wanted.changes);
+    let flags = flags(&wanted.flags);
     let command = if wanted.goal == Goal::Start { "start" } else { "dev" };
     let name = wanted.name;
     Err(Error::failure(format!("the machine `{name}` runs with other values: {}", lines.join(", "))).hint(format!(

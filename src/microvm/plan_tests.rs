@@ -348,3 +348,40 @@ fn ports_are_opened_where_they_lack() {
         assert!(error.kind == Kind::Usage && !error.hints.is_empty(), "{error:?}");
     }
 }
+
+#[test]
+fn mvm_toml_is_beneath_the_flags() {
+    let name = "web".parse().unwrap();
+    let defaults = MachineDefaults::default();
+    let memory = |mib| Some(Memory::from_mib(mib));
+    let file = Changes {
+        cpus: Some(4),
+        memory: memory(2048),
+        ports: vec!["8000:80".parse().unwrap()],
+        only_ports: true,
+        ..Changes::default()
+    };
+    let wanted = |flags: Changes| Wanted::new(Goal::Dev, &name, flags, &defaults).declared(&file);
+    let started = |observed: &Observed, wanted: &Wanted<'_>| match plan(observed, wanted).unwrap().pop() {
+        Some(Step::Start { spec, changed, .. }) => (spec, changed.join(", ")),
+        other => panic!("{other:?}"),
+    };
+    let (spec, _) = started(&ready(), &wanted(Changes { memory: memory(512), ..Changes::default() }));
+    assert_eq!((spec.cpus, spec.memory_mib.mib(), spec.ports.len()), (4, 512, 1));
+
+    // A machine that is stopped takes it on; a list says all there are to be.
+    let mut stopped = with_machine(State::Stopped(None));
+    stopped.machines[0].spec.as_mut().unwrap().ports = vec!["9000:90".parse().unwrap()];
+    let (spec, changed) = started(&stopped, &wanted(Changes::default()));
+    assert_eq!(spec.ports, file.ports);
+    assert_eq!(changed, "cpus: 2 → 4, memory: 512 MiB → 2 GiB, publishes 8000:80, publishes 9000:90 no more");
+
+    // One that runs is entered as it is, and its ports are as the file says; with flags it is refused.
+    let running = with_machine(State::Running(running()));
+    let steps = plan(&running, &wanted(Changes::default())).unwrap();
+    assert!(matches!(&steps[..], [Step::Publish(spec)] if spec.ports == file.ports), "{steps:?}");
+    assert_eq!(pending(&running, &wanted(Changes::default())), ["cpus: 2 → 4", "memory: 512 MiB → 2 GiB"]);
+    assert_eq!(pending(&with_machine(State::Stopped(None)), &wanted(Changes::default())), [""; 0]);
+    let error = plan(&running, &wanted(Changes { cpus: Some(3), ..Changes::default() })).unwrap_err();
+    assert!(error.hints[0].contains("mvm stop web && mvm dev web --cpus 3`"), "{error:?}");
+}

@@ -48,8 +48,8 @@ pub fn publish(spec: &Spec, door: Door) -> serde_json::Result<Script<Option<Port
     let read = |answer: &Answer| Ok((answer.text("RUNS") == Some("yes")).then(|| read(answer, "PORT")));
     Ok(script!("microvm/ports" with ["cell/lib", "microvm/lib"], read)
         .input("NAME", spec.name.as_str())
-        .input("VM_JSON", serde_json::to_string(spec)?)
-        .input("PORTS", lines(&spec.ports, door)))
+        .input("PORTS", lines(&spec.ports, door))
+        .payload(spec.line()?))
 }
 
 /// `KEY=ID open`, or the id and why it is not.

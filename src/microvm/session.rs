@@ -28,12 +28,14 @@ pub struct Session<'a> {
     pub input: bool,
     /// `$TERM`, where it is to have a terminal.
     pub terminal: Option<String>,
+    /// A title under which all its output is kept in the machine's provision.log; it all comes by standard error then.
+    pub log: Option<String>,
 }
 
 impl Session<'_> {
     /// The session as a command line for the Linux side.
     pub fn call(&self, name: &MachineName) -> Call {
-        enter(name, &self.line(), self.input, self.terminal.as_deref())
+        enter(name, &self.line(), self.input, self.terminal.as_deref(), self.log.as_deref())
     }
 
     /// The line that the guest's shell reads; resources/guest/exec takes it from there.
@@ -85,7 +87,7 @@ fn bare(parts: &[&str], title: &str, name: &MachineName, inputs: &[(&str, &str)]
     Call { argv, stdin: None, terminal: false }
 }
 
-fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>) -> Call {
+fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>, log: Option<&str>) -> Call {
     const ENTER: &str = include_str!("../../resources/scripts/microvm/enter.sh");
     let yes = |is: bool| if is { "yes" } else { "no" };
     let mut argv: Vec<OsString> = HANGING_ON.map(OsString::from).into();
@@ -93,6 +95,7 @@ fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>) 
     argv.push([OsStr::new("LINE="), line].into_iter().collect());
     argv.push(format!("INPUT={}", yes(input)).into());
     argv.push(format!("TERMINAL={}", yes(terminal.is_some())).into());
+    argv.extend(log.map(|title| format!("LOG={title}").into()));
     if let Some(kind) = terminal {
         argv.push(format!("TERM={}", ssh::terminal_for_guest(kind)).into());
     }

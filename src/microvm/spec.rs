@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::user::UserName;
-use super::{MountSpec, Port};
+use super::{Environment, MountSpec, Port};
 use crate::image::ImageName;
 
 /// A machine's name: a letter or digit, then up to 30 letters, digits and hyphens, all lower case.
@@ -170,7 +170,9 @@ impl TryFrom<SizeText> for DiskSize {
 }
 
 /// Which VMM a machine is started with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum VmmChoice {
     /// Firecracker where it can run, else QEMU.
@@ -205,6 +207,9 @@ pub struct Spec {
     pub memory_mib: Memory,
     pub disk_bytes: DiskSize,
     pub vmm: VmmChoice,
+    /// Of all sessions in it.
+    #[serde(default, skip_serializing_if = "Environment::is_empty")]
+    pub env: Environment,
     /// Unix seconds.
     pub created: u64,
     /// The user that sessions are, made at a start; root where none is named.
@@ -220,6 +225,13 @@ pub struct Spec {
 
 impl Spec {
     pub const VERSION: u32 = 1;
+
+    /// `vm.json`, one line. It goes to scripts by standard input: its environment may hold secrets.
+    pub fn line(&self) -> serde_json::Result<Vec<u8>> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        Ok(line)
+    }
 
     /// Reads `vm.json`; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -275,6 +287,7 @@ mod tests {
             memory_mib: Memory::from_mib(512),
             disk_bytes: DiskSize::from_bytes(10 << 30),
             vmm: VmmChoice::Auto,
+            env: Environment::default(),
             created: 1,
             user: Some("me".parse().unwrap()),
             mounts: vec!["/src:/work:ro".parse().unwrap()],

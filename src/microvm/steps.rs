@@ -55,8 +55,8 @@ pub enum How {
 pub fn create(spec: &Spec) -> serde_json::Result<Script<()>> {
     Ok(script!("microvm/create" with ["cell/lib", "microvm/lib"], |_| Ok(()))
         .input("NAME", spec.name.as_str())
-        .input("VM_JSON", serde_json::to_string(spec)?)
-        .input("DISK_BYTES", spec.disk_bytes.bytes().to_string()))
+        .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())
+        .payload(spec.line()?))
 }
 
 /// Starts the machine, or waits for one that is starting.
@@ -69,11 +69,13 @@ pub fn start(
     door: Door,
 ) -> anyhow::Result<Script<Started>> {
     let foreign = image.tools.as_ref().map(|_| &image.config);
+    let user = spec.user.as_ref().map(UserName::as_str);
+    let session: Vec<_> = spec.env.pairs().collect();
+    let seed = seed::archive(spec.name.as_str(), user, keys, foreign, &session)?;
     let accelerator = if vmm.accelerated { "kvm" } else { "tcg" };
     Ok(script!("microvm/start" with ["cell/lib", "microvm/lib"], read_started)
         .input("NAME", spec.name.as_str())
         .input("IMAGE", spec.image_id.as_str())
-        .input("VM_JSON", serde_json::to_string(spec)?)
         .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())
         .input("AS", format!("{} {accelerator}", vmm.kind.word()))
         .input("BOOT_SECONDS", BOOT_SECONDS.to_string())
@@ -90,7 +92,7 @@ pub fn start(
         .input("GUEST_IP", network::GUEST.to_string())
         .input("GUEST_MAC", network::GUEST_MAC)
         .args(&launch.argv)
-        .payload(seed::archive(spec.name.as_str(), spec.user.as_ref().map(UserName::as_str), keys, foreign)?))
+        .payload([spec.line()?, seed].concat()))
 }
 
 fn read_started(answer: &Answer) -> Result<Started, AnswerError> {

@@ -98,6 +98,10 @@ impl Ui {
         Self { verbosity, running: None }
     }
 
+    pub fn is_quiet(&self) -> bool {
+        self.verbosity == Verbosity::Quiet
+    }
+
     /// Whether someone is there to answer a question.
     pub fn can_ask() -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
@@ -168,6 +172,16 @@ impl Ui {
         let bar = bars.transfers[index].1.clone();
         self.running = Some(Running { text: text.to_owned(), since: Instant::now(), bars: Some(bars) });
         bar
+    }
+
+    /// A line that something says which the user has started; it does not end the step.
+    pub fn output(&mut self, text: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            match &self.running {
+                Some(Running { bars: Some(bars), .. }) => bars.all.suspend(|| line(text)),
+                _ => line(text),
+            }
+        }
     }
 
     /// Ends the running step; one that lasted leaves a line with its time.

@@ -188,15 +188,24 @@ impl TestHost {
 
     /// Runs mvm as an ordinary user without a terminal.
     pub(crate) fn mvm(&self, args: &[&str]) -> Seen {
-        self.run(args, true)
+        self.run(args, true, "")
+    }
+
+    /// As [`TestHost::mvm`], in a folder of the host's.
+    pub(crate) fn mvm_in(&self, folder: &str, args: &[&str]) -> Seen {
+        self.run(args, true, folder)
     }
 
     /// Runs mvm as whoever runs the tests.
     pub(crate) fn mvm_as_is(&self, args: &[&str]) -> Seen {
-        self.run(args, false)
+        self.run(args, false, "")
     }
 
-    fn run(&self, args: &[&str], ordinary: bool) -> Seen {
+    pub(crate) fn mvm_as_is_in(&self, folder: &str, args: &[&str]) -> Seen {
+        self.run(args, false, folder)
+    }
+
+    fn run(&self, args: &[&str], ordinary: bool, folder: &str) -> Seen {
         let mut command = if ordinary && is_root() {
             let mut command = Command::new(which("setpriv").expect("util-linux is there"));
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(self.binary());
@@ -206,6 +215,7 @@ impl TestHost {
         };
         let output = command
             .args(args)
+            .current_dir(self.path(folder))
             .env_clear()
             .env("PATH", self.path("bin"))
             .env("HOME", self.path("home"))

@@ -1,6 +1,7 @@
 # microvm/create: makes a machine's folder: keys, an empty disk, vm.json. Safe to repeat: a machine that is there stays.
-# In: NAME, VM_JSON, DISK_BYTES. Out: the keys that its seed is made of.
-: "${NAME:?}" "${VM_JSON:?}" "${DISK_BYTES:?}"
+# In: NAME, DISK_BYTES, stdin vm.json on one line. Out: the keys that its seed is made of.
+: "${NAME:?}" "${DISK_BYTES:?}"
+read -r vm_json
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
 if [[ ! -e $machine/vm.json ]]; then
@@ -9,7 +10,7 @@ if [[ ! -e $machine/vm.json ]]; then
   new=$MVM_HOME/machines/.$NAME.new
   rm -rf "$new"
   mkdir -p "$new/keys" "$new/run"
-  printf '%s\n' "$VM_JSON" >"$new/vm.json"
+  printf '%s\n' "$vm_json" >"$new/vm.json"
   ssh-keygen -q -t ed25519 -N '' -C "mvm-$NAME" -f "$new/keys/id_ed25519" </dev/null &
   user_key=$!
   ssh-keygen -q -t ed25519 -N '' -C "$NAME" -f "$new/keys/host_ed25519" </dev/null &

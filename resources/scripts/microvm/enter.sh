@@ -1,8 +1,9 @@
 # enter: runs a line in a machine's guest, over the one connection kept for it, on the standard streams as they are.
 # It has no prelude, since standard output is the guest's. Its ways are few: what fails here ends with 255, as ssh's own
 # failures do, and mvm then looks what is the matter.
-# In: NAME, LINE (for the guest's shell; empty for none), INPUT (yes|no), TERMINAL (yes|no), "$@" the command line that
-#     opens the connection, its paths seen from the machine's folder.
+# In: NAME, LINE (for the guest's shell; empty for none), INPUT (yes|no), TERMINAL (yes|no), LOG (a title: all output goes to
+#     standard error, and under it to the machine's provision.log), "$@" the command line that opens the connection, its paths
+#     seen from the machine's folder.
 set -u
 umask 077
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -49,4 +50,9 @@ words=(ssh -F none -S run/ssh -o LogLevel=ERROR -o SendEnv=COLORTERM -o SendEnv=
 words+=(-o ControlMaster=no -o 'ProxyCommand=exit 255')
 if [[ $TERMINAL == yes ]]; then words+=(-tt); else words+=(-T); fi
 [[ $INPUT == yes ]] || exec </dev/null
-exec "${words[@]}" "mvm-$NAME" ${LINE:+-- "$LINE"}
+words+=("mvm-$NAME" ${LINE:+-- "$LINE"})
+[[ -n ${LOG:-} ]] || exec "${words[@]}"
+printf '==> %(%F %T)T %s\n' -1 "$LOG" >>provision.log
+# However this shell ends, ssh ends with it.
+set -o pipefail
+setpriv --pdeathsig TERM "${words[@]}" 2>&1 | tee -a provision.log >&2

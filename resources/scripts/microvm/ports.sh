@@ -1,9 +1,10 @@
 # microvm/ports: which ports of a machine are published, from now on and at its next start. Safe to repeat.
-# In: NAME, VM_JSON, PORTS (microvm/lib). Out: RUNS yes|no, PORT for each that is asked for.
-: "${NAME:?}" "${VM_JSON:?}"
+# In: NAME, PORTS (microvm/lib), stdin vm.json on one line. Out: RUNS yes|no, PORT for each that is asked for.
+: "${NAME:?}"
+read -r vm_json
 lock "$NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
-write_spec "$VM_JSON"
+write_spec "$vm_json"
 if ! cell_alive . || ! cell_vmm .; then
   answer RUNS no
   exit 0

@@ -1,6 +1,7 @@
 # microvm/rename: gives a stopped machine another name. Whenever it is cut off, the machine is whole under one of the two.
-# In: NAME, NEW_NAME, VM_JSON (with the new name; empty where it cannot be read).
+# In: NAME, NEW_NAME, stdin vm.json on one line (with the new name; nothing where it cannot be read).
 : "${NAME:?}" "${NEW_NAME:?}"
+read -r vm_json || true
 # Both, always in the same order: two that rename crosswise must not wait for each other.
 if [[ $NAME < $NEW_NAME ]]; then names=("$NAME" "$NEW_NAME"); else names=("$NEW_NAME" "$NAME"); fi
 lock "${names[0]}"
@@ -24,6 +25,6 @@ known "mvm-$NAME,mvm-$NEW_NAME"
 mv -T "$old" "$new"
 # What follows is for people: a machine's folder is its name.
 known "mvm-$NEW_NAME"
-[[ -z ${VM_JSON:-} ]] || write_spec "$VM_JSON"
+[[ -z $vm_json ]] || write_spec "$vm_json"
 event . "renamed: $NAME → $NEW_NAME"
 rm -f "$MVM_HOME/locks/$NAME"

@@ -1,9 +1,11 @@
 # microvm/start: starts a machine's cell and waits until its guest takes connections. Safe to repeat: a machine that
 # runs is only waited for.
-# In: NAME, IMAGE (the folder's name), VM_JSON, DISK_BYTES, AS (which VMM, how), BOOT_SECONDS, CELL and INSIDE (the
-#     supervisor's scripts), FORWARD and PORTS (microvm/lib), VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin the seed archive.
+# In: NAME, IMAGE (the folder's name), DISK_BYTES, AS (which VMM, how), BOOT_SECONDS, CELL and INSIDE (the supervisor's
+#     scripts), FORWARD and PORTS (microvm/lib), VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json
+#     on one line and the seed archive.
 # Out: PID; STARTED yes|no; PORT for each port; or TROUBLE exited|silent with EXIT and CONSOLE lines.
-: "${NAME:?}" "${IMAGE:?}" "${VM_JSON:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
+: "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
+read -r vm_json
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
 cd "$machine" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
@@ -28,9 +30,9 @@ launch() {
   [[ -p run/console ]] || mkfifo run/console
   trim_events
   grow
-  write_spec "$VM_JSON"
+  write_spec "$vm_json"
   cat "../../images/$IMAGE/initrd" - >run/initrd || die no-space "cannot write $machine/run/initrd"
-  printf '%s\n' "$VM_JSON" >run/vm.json
+  printf '%s\n' "$vm_json" >run/vm.json
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh
   printf '%s' "$FORWARD" >run/forward.pl

@@ -1,0 +1,68 @@
+//! Bringing a machine to what its flags and the project's file say.
+
+use std::rc::Rc;
+
+use super::Context;
+use super::reach::{Reached, reach};
+use super::start::MachineArgs;
+use crate::error::{Error, Result};
+use crate::microvm::{Goal, MachineName, Wanted};
+use crate::project::provision::{self, Again};
+use crate::project::{Declared, FILE, Project};
+
+/// The machine as the project's file declares it, if it does.
+pub(super) fn declared(context: &Context<'_>, name: &MachineName) -> Result<Option<(Rc<Project>, Declared)>> {
+    let project = context.project()?;
+    Ok(project.and_then(|project| project.machine(name).cloned().map(|machine| (project, machine))))
+}
+
+/// The project, for commands that are about nothing else.
+pub(super) fn needed(context: &Context<'_>) -> Result<Rc<Project>> {
+    context.project()?.ok_or_else(|| {
+        Error::usage(format!("there is no {FILE} in this folder, nor in one above it")).hint(format!(
+            "write one: `image = \"debian\"` is enough for a machine; `mvm schema` tells all that {FILE} may say"
+        ))
+    })
+}
+
+/// Starts the machine, or finds it running, and provisions it. `None` after a dry run.
+pub(super) fn bring_up(
+    context: &mut Context<'_>,
+    goal: Goal,
+    name: &MachineName,
+    flags: &MachineArgs,
+    again: Option<Again>,
+) -> Result<Option<Reached>> {
+    let file = declared(context, name)?;
+    // What cannot be read is told before anything is started.
+    let steps = match &file {
+        Some((project, machine)) => provision::steps(project.folder(), &machine.provision)?,
+        None => Vec::new(),
+    };
+    let defaults = context.settings.machine.clone();
+    let image = file.as_ref().and_then(|(_, machine)| machine.changes.image.clone());
+    let mut wanted = Wanted::new(goal, name, flags.changes(context, goal, image)?, &defaults);
+    if let Some((_, machine)) = &file {
+        wanted = wanted.declared(&machine.changes);
+    }
+    let reached = reach(context, &wanted)?;
+    if reached.is_some() {
+        super::provision::run(context, name, &steps, again)?;
+    }
+    Ok(reached)
+}
+
+/// Brings up what the machine `name` depends on, with the VMM that was asked for.
+pub(super) fn bring_up_dependencies(
+    context: &mut Context<'_>,
+    name: &MachineName,
+    flags: &MachineArgs,
+) -> Result<()> {
+    let Some((project, _)) = declared(context, name)? else { return Ok(()) };
+    for machine in project.with_dependencies(std::slice::from_ref(name))? {
+        if machine.name != *name {
+            bring_up(context, Goal::Dev, &machine.name, &flags.for_another(), None)?;
+        }
+    }
+    Ok(())
+}
