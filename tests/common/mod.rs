@@ -3,6 +3,7 @@
 
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod tunnel;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use mvm::shell::{Payload, Script};
 use tempfile::TempDir;
 
 use crate::common::{is_root, which};
@@ -184,6 +185,22 @@ impl TestHost {
         ] {
             self.write(&format!("home/mvm/machines/{name}/{file}"), text);
         }
+    }
+
+    /// Runs a script as on a Linux side of its own.
+    pub(crate) fn send<T>(&self, script: &Script<T>) -> Output {
+        let call = script.call(true);
+        let stdin = match call.stdin {
+            Some(Payload::File(path)) => fs_err::File::open(path).unwrap().into_parts().0.into(),
+            _ => Stdio::null(),
+        };
+        let mut command = Command::new(self.path("bin/env"));
+        command.args(&call.argv[1..]).env_clear();
+        command
+            .env("PATH", self.path("bin"))
+            .env("HOME", self.path("home"))
+            .env("MVM_HOME", self.path("home/mvm"));
+        command.stdin(stdin).output().unwrap()
     }
 
     /// Runs mvm as an ordinary user without a terminal.

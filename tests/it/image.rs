@@ -1,6 +1,7 @@
 //! Images that are exported and imported: on a host without a network, natively and through Lima, where they travel through ssh.
 
 use mvm::digest::Sha256;
+use mvm::image::pack::{self, Kind};
 use serde_json::{Value, json};
 
 use crate::common::which;
@@ -107,6 +108,25 @@ fn an_export_that_is_not_whole_or_not_for_this_host_is_refused() {
         }
         assert_eq!(images(&host, side), [Value::Null; 0]);
     }
+}
+
+/// The reason is the tool's own, in its many lines; what was written takes no room any more.
+#[test]
+fn a_full_disk_is_said() {
+    let host = TestHost::bare();
+    let says = |words: &str| {
+        let tool = host.path("bin/mksquashfs");
+        fs_err::write(&tool, format!("#!/bin/bash\n: >\"$2\"\nprintf '{words}' >&2\nexit 1\n")).unwrap();
+        fs_err::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = host.send(&pack::base(Kind::Tar));
+        assert!(!host.path("home/mvm/images/.import.partial").exists());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said =
+        says("some\\nWrite failed because No space left on device\\n\\nFATAL ERROR:Failed to write\\n");
+    assert!(said.contains("DIED=no-space the disk is full: Write failed because No space left"), "{said}");
+    let said = says("first\\nthe last\\n");
+    assert!(said.contains("DIED=build the image cannot be made: the last"), "{said}");
 }
 
 /// Whatever other programs would download is refused as well.

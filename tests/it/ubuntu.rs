@@ -1,11 +1,8 @@
 //! The image `ubuntu` from a bucket on loopback: its known keys, its listings, and what is wrong with either.
 
-use std::process::{Command, Output, Stdio};
-
 use mvm::config::{Network, Origin, Proxies};
 use mvm::download::Downloads;
 use mvm::image::ubuntu::{Files, Trouble, fetch};
-use mvm::shell::{Payload, Script};
 use tempfile::TempDir;
 
 use crate::common::server::{Page, Server};
@@ -171,22 +168,6 @@ fn wrong_files_are_refused() {
     }
 }
 
-/// Runs a script as on a Linux side of its own.
-fn run<T>(host: &TestHost, script: &Script<T>) -> Output {
-    let call = script.call(true);
-    let stdin = match call.stdin {
-        Some(Payload::File(path)) => fs_err::File::open(path).unwrap().into_parts().0.into(),
-        _ => Stdio::null(),
-    };
-    let mut command = Command::new(host.path("bin/env"));
-    command.args(&call.argv[1..]).env_clear();
-    command
-        .env("PATH", host.path("bin"))
-        .env("HOME", host.path("home"))
-        .env("MVM_HOME", host.path("home/mvm"));
-    command.stdin(stdin).output().unwrap()
-}
-
 #[test]
 fn the_image_is_made_of_what_was_sent() {
     if std::env::consts::ARCH != "x86_64" {
@@ -197,10 +178,10 @@ fn the_image_is_made_of_what_was_sent() {
     let files = bucket.fetch().unwrap();
     let host = TestHost::bare().fake_busybox_package();
     for script in files.send() {
-        let output = run(&host, &script);
+        let output = host.send(&script);
         assert!(output.status.success(), "{output:?}");
     }
-    let output = run(&host, &files.make());
+    let output = host.send(&files.make());
     assert!(output.status.success(), "{output:?}");
     let shown = host.mvm_as_is(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
@@ -208,11 +189,11 @@ fn the_image_is_made_of_what_was_sent() {
     assert_eq!((&image["name"], &image["usable"]), (&"ubuntu".into(), &true.into()), "{shown}");
     // The same again: sent, made, and still one image.
     for script in files.send() {
-        assert!(run(&host, &script).status.success());
+        assert!(host.send(&script).status.success());
     }
-    assert!(run(&host, &files.make()).status.success());
+    assert!(host.send(&files.make()).status.success());
     assert_eq!(fs_err::read_dir(host.path("home/mvm/images")).unwrap().count(), 1);
     // Without what was sent there is nothing to make it of, but it is there.
-    let output = run(&host, &files.make());
+    let output = host.send(&files.make());
     assert!(String::from_utf8_lossy(&output.stdout).contains("ID="), "{output:?}");
 }

@@ -28,6 +28,7 @@ fn nothing_outside_a_cell_changes(who: Who) {
     let before = of_the_host();
     host.ok(&["start", "traceless", "-d"]);
     assert_eq!(of_the_host(), before, "while it runs");
+    wait_until("pasta", || host.pasta("traceless").is_some());
     let processes =
         [Some(host.pid("traceless", "cell")), Some(host.pid("traceless", "vmm")), host.pasta("traceless")];
     host.ok(&["stop", "traceless", "--timeout", "60"]);

@@ -6,8 +6,9 @@ use std::process::{Child, Command};
 
 use mvm::digest::Sha256;
 
+use crate::common::tunnel::Tunnel;
 use crate::common::{install, is_root, skipped, which};
-use crate::host::{Host, any_host, wait_until};
+use crate::host::{Host, Seen, any_host, wait_until};
 
 /// The tools that make the images; `None` where they are missing, which is said.
 fn tools() -> Option<()> {
@@ -61,10 +62,15 @@ struct Registry {
 
 impl Registry {
     fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "", "")
+    }
+
+    /// `more` of its configuration, and of its part `http`.
+    fn start_with(dir: &Path, more: &str, http: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}'}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n{more}http: {{addr: '{address}'{http}}}\n",
             dir.join("registry").display()
         );
         fs_err::write(dir.join("registry.yml"), config).unwrap();
@@ -128,6 +134,56 @@ fn a_static_program_alone_is_an_image() {
     assert!(!seen.stderr.contains("force"), "{seen}");
     host.ok(&["destroy", "alone", "--yes"]);
     forget(&host, &image);
+}
+
+/// With certificates and a login of its own, behind a proxy: as companies have it.
+#[test]
+fn a_registry_with_a_login_behind_a_proxy() {
+    let (host, Some(())) = (any_host(), tools()) else { return };
+    install(&[("openssl", "openssl"), ("htpasswd", "apache2-utils")]);
+    if which("htpasswd").is_none() {
+        return skipped("a registry with a login: htpasswd is not installed");
+    }
+    let dir = folder();
+    sh(
+        dir.path(),
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -addext basicConstraints=critical,CA:TRUE
+         openssl req -newkey rsa:2048 -nodes -keyout key.pem -out csr.pem -subj /CN=registry
+         echo subjectAltName=DNS:registry.mvm.invalid >names
+         openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out pem -extfile names
+         htpasswd -Bbn joe secret >passwords; mkdir tree login; echo hello >tree/file
+         echo '{\"auths\":{\"registry.mvm.invalid\":{\"auth\":\"'$(printf joe:secret | base64)'\"}}}' >login/config.json
+         chmod 0755 login; chmod 0644 ca.pem login/config.json
+         umoci init --layout oci; umoci new --image oci:x; umoci insert --rootless --image oci:x tree /",
+    );
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let login = format!("auth: {{htpasswd: {{realm: here, path: {}}}}}\n", path("passwords"));
+    let tls = format!(", tls: {{certificate: {}, key: {}}}", path("pem"), path("key.pem"));
+    let registry = Registry::start_with(dir.path(), &login, &tls);
+    let to = format!("docker://{}/team/app:1", registry.address);
+    sh(dir.path(), &format!("skopeo copy -q --dest-tls-verify=false --dest-creds joe:secret oci:oci:x {to}"));
+    let proxy = Tunnel::start(&registry.address);
+    let image = "registry.mvm.invalid/team/app:1";
+    let pull = |settings: &[(&str, &str)]| {
+        let args = ["image", "pull", image];
+        let mut command = host.mvm_command(&args);
+        command.env("MVM_RETRIES", "0").env("HTTPS_PROXY", proxy.url());
+        Seen::new(&args, command.envs(settings.iter().copied()).output().unwrap())
+    };
+    let (ca, login) = (path("ca.pem"), path("login"));
+    let (trusts, knows) = (("MVM_CA_FILE", ca.as_str()), ("DOCKER_CONFIG", login.as_str()));
+    for (settings, part) in [
+        (&[knows][..], "certificate"),
+        (&[trusts], "without a login"),
+        (&[trusts, knows, ("NO_PROXY", "mvm.invalid")], "cannot reach"),
+    ] {
+        let seen = pull(settings);
+        assert!(seen.code == 1 && seen.stderr.contains(part), "{part}: {seen}");
+    }
+    let seen = pull(&[trusts, knows]);
+    assert!(seen.code == 0 && seen.stderr.contains("is there"), "{seen}");
+    assert!(proxy.asked().iter().all(|line| line == "CONNECT registry.mvm.invalid:443 HTTP/1.1"));
+    forget(&host, image);
 }
 
 /// A path that the user who runs mvm may write to.
