@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Context;
 use super::reach::now;
 use crate::error::Result;
-use crate::microvm::{Machine, Scope, State};
+use crate::microvm::{Machine, Scope, Spec, State};
 use crate::{network, ui};
 
 /// List the machines
@@ -54,7 +54,7 @@ fn trouble(machine: &Machine) -> Option<String> {
 fn table(machines: &[Machine]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["NAME", "STATE", "IMAGE", "ADDRESS", "CPUS", "MEMORY", "DISK", "AGE"]);
+    table.set_header(["NAME", "STATE", "IMAGE", "ADDRESS", "CPUS", "MEMORY", "DISK", "PORTS", "AGE"]);
     let nothing = || "-".to_owned();
     for machine in machines {
         let spec = machine.spec.as_ref().ok();
@@ -72,6 +72,7 @@ fn table(machines: &[Machine]) -> String {
             spec.map_or_else(nothing, |spec| spec.cpus.to_string()),
             memory,
             format!("{} / {}", ui::size(machine.disk_used), ui::size(machine.disk_size)),
+            spec.map(ports).filter(|ports| !ports.is_empty()).map_or_else(nothing, |ports| ports.join(" ")),
             spec.map_or_else(nothing, |spec| ui::duration(now().saturating_sub(spec.created))),
         ]);
     }
@@ -84,6 +85,11 @@ fn table(machines: &[Machine]) -> String {
     text
 }
 
+/// What it publishes while it runs.
+fn ports(spec: &Spec) -> Vec<String> {
+    spec.ports.iter().map(ToString::to_string).collect()
+}
+
 fn as_json(machine: &Machine) -> serde_json::Value {
     let spec = machine.spec.as_ref().ok();
     let running = machine.state.running();
@@ -93,6 +99,6 @@ fn as_json(machine: &Machine) -> serde_json::Value {
         "cpus": spec.map(|spec| spec.cpus),
         "memory_used_bytes": machine.memory_used, "memory_bytes": spec.map(|spec| spec.memory_mib.bytes()),
         "disk_used_bytes": machine.disk_used, "disk_bytes": machine.disk_size,
-        "created": spec.map(|spec| spec.created), "uptime_seconds": running.map(|running| running.uptime),
+        "ports": spec.map(ports), "created": spec.map(|spec| spec.created), "uptime_seconds": running.map(|running| running.uptime),
     })
 }

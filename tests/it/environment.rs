@@ -38,6 +38,7 @@ const BASIC: &[&str] = &[
     "nproc",
     "nsenter",
     "od",
+    "perl",
     "printf",
     "ps",
     "rm",

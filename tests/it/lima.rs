@@ -8,7 +8,7 @@ use crate::common::server::{Page, Server};
 use crate::environment::{Seen, TestHost};
 
 /// A Linux host with Lima, without a VM.
-fn with_lima() -> TestHost {
+pub(crate) fn with_lima() -> TestHost {
     let host = TestHost::bare().fake_administration().fake(&["limactl", "ssh"]);
     host.write("home/suites", "");
     host.write("home/vm/.keep", "");
@@ -32,7 +32,7 @@ fn mac(chip: &str, version: &str) -> TestHost {
     host
 }
 
-fn lima(host: &TestHost, words: &[&str]) -> Seen {
+pub(crate) fn lima(host: &TestHost, words: &[&str]) -> Seen {
     host.mvm(&[&["--host", "lima"], words].concat())
 }
 
@@ -43,7 +43,7 @@ fn changes(host: &TestHost) -> Vec<String> {
     words.filter(|word| !matches!(*word, "list" | "--version" | "shell")).map(str::to_owned).collect()
 }
 
-fn vm(host: &TestHost, status: &str) {
+pub(crate) fn vm(host: &TestHost, status: &str) {
     host.write("home/lima/mvm/status", status);
     host.write("home/lima/mvm/disk", "");
     host.write("home/lima/mvm/lima.yaml", "");

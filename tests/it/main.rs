@@ -19,6 +19,7 @@ mod forward;
 mod image;
 mod lima;
 mod oci;
+mod ports;
 mod project;
 mod scripts;
 mod setup;

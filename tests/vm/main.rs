@@ -17,4 +17,5 @@ mod kill;
 mod lifecycle;
 mod network;
 mod oci;
+mod ports;
 mod session;

@@ -1,0 +1,176 @@
+//! Published ports, as one asks for them: without a machine that runs, and with a fake Lima VM in which one does.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
+use std::process::{Child, Command};
+
+use serde_json::{Value, json};
+
+use crate::common::process::wait_until;
+use crate::common::which;
+use crate::environment::TestHost;
+use crate::lima::{lima, vm, with_lima};
+
+fn host() -> TestHost {
+    let host = TestHost::bare();
+    host.machine("web");
+    host.machine("api");
+    host
+}
+
+/// Runs mvm, which has to succeed; all that it says.
+fn ok(host: &TestHost, args: &[&str]) -> String {
+    let shown = host.mvm_as_is(args);
+    assert_eq!(shown.code, 0, "{shown}");
+    shown.stdout + &shown.stderr
+}
+
+fn spec(host: &TestHost, name: &str) -> Value {
+    serde_json::from_str(&host.read(&format!("home/mvm/machines/{name}/vm.json"))).unwrap()
+}
+
+#[test]
+fn ports_of_a_stopped_machine_are_remembered() {
+    let host = host();
+    let shown = ok(&host, &["port", "add", "18080:80", "web"]);
+    assert!(shown.contains("from its next start on"), "{shown}");
+    ok(&host, &["port", "add", "127.0.0.1:15353:53/udp", "web"]);
+    assert_eq!(spec(&host, "web")["ports"], json!(["18080:80", "15353:53/udp"]));
+    // What a port leads to can be changed; two ports cannot be one.
+    ok(&host, &["port", "add", "18080:81", "web"]);
+    let shown = host.mvm_as_is(&["port", "add", "0.0.0.0:18080:80", "web"]);
+    assert!(shown.code == 2 && shown.stderr.contains("the same port of the host"), "{shown}");
+    let shown = ok(&host, &["port", "ls"]);
+    for row in
+        [" web      127.0.0.1:15353/udp  53     stopped", " web      127.0.0.1:18080      81     stopped"]
+    {
+        assert!(shown.contains(row), "{shown}");
+    }
+    let listed: Value = serde_json::from_str(&ok(&host, &["port", "ls", "web", "--json"])).unwrap();
+    let expected = json!({"machine": "web", "protocol": "udp", "host_address": "127.0.0.1", "host_port": 15353,
+        "guest_port": 53, "state": "stopped", "why": null});
+    assert!(listed.as_array().unwrap().contains(&expected), "{listed:#}");
+    assert!(ok(&host, &["ls"]).contains(" 18080:81 15353:53/udp "));
+
+    ok(&host, &["port", "rm", "18080", "web"]);
+    assert_eq!(spec(&host, "web")["ports"], json!(["15353:53/udp"]));
+    let shown = host.mvm_as_is(&["port", "rm", "18080", "web"]);
+    assert!(shown.code == 1 && shown.stderr.contains("it publishes 15353:53/udp"), "{shown}");
+    ok(&host, &["port", "rm", "15353:53/udp", "web"]);
+    // As an older mvm would have written it.
+    assert_eq!(spec(&host, "web").get("ports"), None);
+    assert_eq!(ok(&host, &["port", "ls", "--json"]), "[]\n");
+    let shown = host.mvm_as_is(&["port", "ls", "wbe"]);
+    assert!(shown.code == 1 && shown.stderr.contains("did you mean `web`"), "{shown}");
+}
+
+#[test]
+fn a_port_that_cannot_be_opened_is_explained() {
+    let host = host();
+    symlink(which("ss").unwrap(), host.path("bin/ss")).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let shown = host.mvm_as_is(&["port", "add", &format!("{port}:80"), "web"]);
+    let holder = format!("the port 127.0.0.1:{port} is taken by `it-");
+    assert!(shown.code == 1 && shown.stderr.contains(&holder), "{shown}");
+    assert!(shown.stderr.contains(&format!("(PID {})", std::process::id())), "{shown}");
+    assert!(shown.stderr.contains("another port of this host, such as `"), "{shown}");
+    // Nothing was written down, and nothing is made where a start would fail for it.
+    assert_eq!(spec(&host, "web").get("ports"), None);
+    let shown = host.mvm_as_is(&["port", "add", "203.0.113.9:80:80", "web"]);
+    assert!(shown.code == 1 && shown.stderr.contains("no address 203.0.113.9"), "{shown}");
+    for (text, why) in
+        [("8080:80/sctp", "neither tcp nor udp"), ("[::1:8080:80", "brackets"), ("http", "no port")]
+    {
+        let shown = host.mvm_as_is(&["start", "new", "-p", text]);
+        assert!(shown.code == 2 && shown.stderr.contains(why), "{shown}");
+    }
+    let first = fs_err::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if first.trim().parse::<u16>().unwrap() > 81 {
+        host.open("home/mvm");
+        let shown = host.mvm(&["port", "add", "81", "web"]);
+        assert!(shown.code == 3 && shown.stderr.contains("ip_unprivileged_port_start=81"), "{shown}");
+        assert!(shown.stderr.contains("such as `8081:81`"), "{shown}");
+    }
+}
+
+/// A process that is taken for a machine's.
+struct Stand(Child);
+
+impl Stand {
+    fn new() -> Self {
+        Self(Command::new("sleep").arg("600").spawn().unwrap())
+    }
+
+    /// PID, start time, boot.
+    fn identity(&self) -> String {
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let started = stat.rsplit(") ").next().unwrap().split(' ').nth(19).unwrap().to_owned();
+        let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        format!("{} {started} {boot}", self.0.id())
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// In the fake VM: a machine that boots, with a port that is open there.
+fn boots_in_the_vm(host: &TestHost, stand: &Stand, listen: SocketAddr) -> String {
+    let dir = "home/vm/.local/share/mvm/machines/web";
+    let spec = format!(
+        r#"{{"version":1,"name":"web","image":"debian:bookworm","image_id":"abc","cpus":1,"memory_mib":512,"disk_bytes":134217728,"vmm":"auto","created":1,"ports":["{listen}:80"]}}"#
+    );
+    let id = format!("{}tcp", listen.port());
+    for (file, text) in [
+        ("vm.json", spec),
+        ("run/cell", stand.identity()),
+        ("run/vmm", stand.identity()),
+        ("run/as", "qemu tcg\n".into()),
+        (&*format!("run/ports/{id}"), stand.identity()),
+        (&format!("run/ports/{id}.log"), "listening\n".into()),
+    ] {
+        host.write(&format!("{dir}/{file}"), &text);
+    }
+    format!("{}/run/ports/{id}.sock", host.path(dir).display())
+}
+
+#[test]
+fn ports_in_the_lima_vm_are_brought_to_this_host_by_whatever_looks() {
+    let host = with_lima();
+    vm(&host, "Running");
+    let stand = Stand::new();
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let socket = boots_in_the_vm(&host, &stand, listen);
+    let carried =
+        || host.log().lines().filter(|line| line.contains(" -L ")).map(str::to_owned).collect::<Vec<_>>();
+
+    let shown = lima(&host, &["ls"]);
+    assert!(shown.code == 0 && shown.stdout.contains(&format!(" {}:80 ", listen.port())), "{shown}");
+    let words = carried();
+    assert_eq!(words.len(), 1, "{}", host.log());
+    for part in [format!("-L {listen}:{socket} lima-mvm --"), "-f -T -n".into(), "ControlPath=none".into()] {
+        assert!(words[0].contains(&part), "{part}: {words:?}");
+    }
+    // The fake opens nothing, so it is tried again, and said.
+    let shown = lima(&host, &["port", "ls"]);
+    assert!(shown.stdout.contains("closed: the connection to the Lima VM `mvm` broke"), "{shown}");
+    assert_eq!(carried().len(), 2);
+    // What listens is left alone, whosever it is.
+    let other = TcpListener::bind(listen).unwrap();
+    assert_eq!(lima(&host, &["ls"]).code, 0);
+    assert_eq!(carried().len(), 2);
+    drop(other);
+    host.write("home/no-forward", "bind [127.0.0.1]: Address already in use\n");
+    let shown = lima(&host, &["ls"]);
+    assert!(shown.code == 0 && shown.stderr.contains("is not open: bind [127.0.0.1]"), "{shown}");
+    let shown = lima(&host, &["port", "add", "15353:53/udp", "web"]);
+    assert!(shown.code == 1 && shown.stderr.contains("does not carry UDP"), "{shown}");
+    drop(stand);
+    let count = carried().len();
+    wait_until("its end", || lima(&host, &["port", "ls"]).stdout.contains("stopped"));
+    assert_eq!(carried().len(), count);
+}
