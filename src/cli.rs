@@ -11,7 +11,18 @@ use crate::ui::Verbosity;
 
 const AFTER_HELP: &str = "\
 Begin with `mvm dev`: it does whatever is missing and opens a shell in your machine.
-Machines are called by name, `default` when none is given: `mvm dev web`, `mvm stop web`.";
+Machines are called by name, `default` when none is given: `mvm dev web`, `mvm stop web`.
+
+Exit codes:
+  0    done
+  1    it failed, or is not in the state that the command needs
+  2    the command line, or a file of settings, is not valid; nothing was done
+  3    something is missing that `mvm setup` brings, or administrator's rights are
+  4    the machine, or the Lima VM, does not run
+  5    `mvm diff` found a difference
+  130  interrupted; a machine that was being started may go on
+  255  the machine was not reached, or the connection to it broke
+`dev`, `ssh`, `exec` and `shell` pass on what the command in the machine returned.";
 
 /// A real Linux machine of your own, in a microVM, with one command
 #[derive(Debug, Parser)]

@@ -9,6 +9,8 @@ pub enum Kind {
     Failure,
     /// What was asked for is not valid; nothing was done.
     Usage,
+    /// Something is missing that setup brings.
+    NotSetUp,
     /// Administrator's rights are needed, and mvm may not ask for them here.
     NeedsAdmin,
     /// The machine is there, and does not run.
@@ -24,7 +26,7 @@ impl Kind {
         match self {
             Self::Failure => 1,
             Self::Usage => 2,
-            Self::NeedsAdmin => 3,
+            Self::NotSetUp | Self::NeedsAdmin => 3,
             Self::NotRunning => 4,
             Self::Connection => 255,
             Self::Interrupted => 130,
@@ -49,6 +51,10 @@ impl Error {
 
     pub fn usage(message: impl fmt::Display) -> Self {
         Self::new(Kind::Usage, message)
+    }
+
+    pub fn not_set_up(message: impl fmt::Display) -> Self {
+        Self::new(Kind::NotSetUp, message)
     }
 
     pub fn needs_admin(message: impl fmt::Display) -> Self {

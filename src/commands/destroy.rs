@@ -9,9 +9,15 @@ use crate::microvm::{self, MachineName, Observed, Scope};
 use crate::ui::Ui;
 use crate::{config, lima, ui};
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm destroy web                     asks first
+  mvm rm web --yes
+  mvm destroy --all                   machines, images, downloads, and the Lima VM";
+
 /// Remove a machine with its disk, or everything mvm ever made
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true))]
+#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("what").required(true))]
 pub struct Destroy {
     /// The machine's name
     #[arg(value_name = "NAME", group = "what")]

@@ -10,11 +10,19 @@ use crate::error::Result;
 use crate::microvm::Goal;
 use crate::ui::Ui;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm dev                             from nothing to a shell in the machine `default`
+  mvm dev web --cpus 4 --memory 4G -p 8080:80
+  mvm dev web --image docker.io/library/python:3.12 --user me
+  mvm dev web -- make test            one command; its exit code is mvm's";
+
 /// Do whatever is missing, and open a shell in a machine (or run a command in it)
 ///
 /// From any state: it installs, builds, creates, starts or restarts as needed, then hands over to ssh. Without a
 /// terminal and without a command it starts the machine and returns.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Dev {
     #[command(flatten)]
     which: Which,

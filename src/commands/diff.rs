@@ -14,11 +14,17 @@ use crate::project::{Declared, Project};
 /// What tells a difference from a failure.
 const DIFFERS: u8 = 5;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm diff && echo all is as mvm.toml says
+  mvm diff web --json";
+
 /// Show where machines are not as mvm.toml says; nothing is changed
 ///
 /// It ends with 0 where all is as the file says, and with 5 where something differs. Of a machine that runs it also tells which steps
 /// of `provision` are not done. Values of `env` are not shown.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Diff {
     /// Only these machines
     #[arg(value_name = "NAME")]

@@ -11,8 +11,14 @@ use crate::lima;
 use crate::microvm::Scope;
 use crate::ui::Ui;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm doctor
+  mvm doctor --json | jq -r '.[] | select(.ok | not) | .remedy'";
+
 /// Check everything mvm needs, and say how to get what is missing
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Doctor {
     /// Print JSON
     #[arg(long)]

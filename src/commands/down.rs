@@ -6,10 +6,16 @@ use super::stop::stop;
 use crate::error::Result;
 use crate::microvm::{MachineName, Scope};
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm down
+  mvm down web db --timeout 60";
+
 /// Stop the machines of mvm.toml, each before those that it depends on; their disks stay
 ///
 /// `mvm up` starts them again.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Down {
     /// Only these machines, and those that depend on them
     #[arg(value_name = "NAME")]

@@ -142,7 +142,7 @@ pub(super) fn with_kernel(
         observed = context.look(scope)?;
     }
     let from = observed.image(&name).ok_or_else(|| {
-        Error::failure(format!("the image {name} is not there yet"))
+        Error::not_set_up(format!("the image {name} is not there yet"))
             .hint("`mvm image ls` shows those that are there")
     })?;
     let to = image::with_kernel(from, &kernel, now());
@@ -195,7 +195,7 @@ fn seal(
     source: &Source<'_>,
 ) -> Result<String> {
     let tools = observed.tools().ok_or_else(|| {
-        Error::failure("the image debian is not there, and others take their kernel and SSH server of it")
+        Error::not_set_up("the image debian is not there, and others take their kernel and SSH server of it")
             .hint("`mvm setup --image debian` makes it")
     })?;
     context.run(&pack::seal(kind, name, &tools.id, source))

@@ -9,11 +9,18 @@ use crate::error::Result;
 use crate::microvm::{Machine, Scope, Spec, State};
 use crate::{network, ui};
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm ls
+  mvm ls --json | jq -r '.[] | select(.trouble) | .name'
+  mvm ls --names | xargs -n 1 mvm stop";
+
 /// List the machines
 ///
 /// Memory and disk are what a machine takes of the host, beside what it may take. One that is broken is listed with what is the
 /// matter.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Ls {
     /// Print JSON
     #[arg(long, conflicts_with = "names")]

@@ -6,10 +6,17 @@ use crate::error::{Error, Result};
 use crate::microvm::{Changes, Goal, ImageName, MachineName, Wanted};
 use crate::vmm::Release;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm setup --yes                     in a script
+  mvm setup --image debian:trixie
+  mvm setup --firecracker v1.16.1";
+
 /// Do everything short of starting a machine: packages, and the image
 ///
 /// Each step checks before it acts, so it can be run at any time.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Setup {
     /// The image to prepare: `ubuntu`, `debian`, `debian:trixie`, or one of a registry
     #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]

@@ -6,8 +6,15 @@ use crate::error::{Error, Result};
 use crate::shell::{self, Call};
 use crate::ui::Ui;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm shell
+  mvm shell -- df -h
+  mvm shell -- 'journalctl -b | tail'";
+
 /// Open a shell in the Lima VM, around the machines (or run a command in it)
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Shell {
     /// A command to run there; its exit code becomes mvm's. One word alone is a line for the VM's shell
     #[arg(last = true, value_name = "CMD")]

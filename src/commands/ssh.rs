@@ -12,8 +12,15 @@ use crate::microvm::{MachineName, UserName};
 use crate::shell;
 use crate::ui::Ui;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm ssh web
+  mvm ssh web -u root
+  mvm ssh web -- 'cd /srv && make | tee log'   one word alone is a line for the shell";
+
 /// Open a shell in a running machine, or run a command in it
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Ssh {
     #[command(flatten)]
     which: Which,

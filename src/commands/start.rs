@@ -10,10 +10,17 @@ use crate::error::Result;
 use crate::microvm::{Changes, DiskSize, Goal, ImageName, MachineName, Memory, Port, UserName, VmmChoice};
 use crate::ui::Ui;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm start web -d                    without a shell
+  mvm start web --memory 4G           with more memory from now on
+  mvm start db --image debian:trixie --disk 40G";
+
 /// Start a machine and open a shell in it; a new name makes a new machine
 ///
 /// It expects that `mvm setup` was run, and says what is missing.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Start {
     #[command(flatten)]
     which: Which,

@@ -12,8 +12,14 @@ use crate::ui::Ui;
 use crate::vmm::{Vmm, kvm_trouble};
 use crate::{lima, network, ui};
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm status
+  mvm status --json | jq .vmm";
+
 /// Show the Linux side and every machine
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Status {
     /// Print JSON
     #[arg(long)]

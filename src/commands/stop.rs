@@ -6,10 +6,17 @@ use super::which::Which;
 use crate::error::Result;
 use crate::microvm::{self, How, MachineName, Scope};
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm stop web
+  mvm stop web --timeout 60           for one that has much to write
+  mvm stop web -t 0                   by force, at once";
+
 /// Stop a machine; its disk stays
 ///
 /// The machine shuts down cleanly; when that takes longer than the timeout it is ended by force.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Stop {
     #[command(flatten)]
     which: Which,

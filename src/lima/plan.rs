@@ -71,7 +71,7 @@ pub fn plan(observed: &Observed, goal: Goal) -> Result<Vec<Step>> {
                     Step::Create,
                     Step::Start { why: "it is new".to_owned() },
                 ]),
-                _ => Err(Error::failure("Lima is not installed (no `limactl` on PATH)")
+                _ => Err(Error::not_set_up("Lima is not installed (no `limactl` on PATH)")
                     .hint("`mvm bootstrap` installs it and does the rest; so does `mvm dev`")),
             };
         }
@@ -93,7 +93,7 @@ pub fn plan(observed: &Observed, goal: Goal) -> Result<Vec<Step>> {
                 })?;
                 Ok(vec![Step::Create, Step::Start { why: "it is new".to_owned() }])
             }
-            _ => Err(Error::failure(format!("there is no Lima VM `{NAME}` yet"))
+            _ => Err(Error::not_set_up(format!("there is no Lima VM `{NAME}` yet"))
                 .hint("run `mvm setup`, or `mvm dev`, which does everything")),
         };
     };
@@ -115,7 +115,7 @@ pub fn plan(observed: &Observed, goal: Goal) -> Result<Vec<Step>> {
             Goal::Setup | Goal::Everything => {
                 Ok(vec![Step::Start { why: "its creation was cut off and goes on".to_owned() }])
             }
-            _ => Err(Error::failure(format!("the creation of the Lima VM `{NAME}` did not come to its end"))
+            _ => Err(Error::not_set_up(format!("the creation of the Lima VM `{NAME}` did not come to its end"))
                 .hint("`mvm setup` goes on with it")),
         },
         Status::Stopped => match goal {

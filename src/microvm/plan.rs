@@ -270,7 +270,7 @@ fn make_image(observed: &Observed, goal: Goal, asked: &ImageName) -> Result<Vec<
             .hint(format!("Docker Hub's is `docker.io/library/{name}`")));
     }
     if goal == Goal::Start {
-        return Err(Error::failure(format!("the image {asked} is not there yet"))
+        return Err(Error::not_set_up(format!("the image {asked} is not there yet"))
             .hint("run `mvm setup`, or `mvm dev`, which does everything"));
     }
     let needed = match asked {
@@ -544,7 +544,7 @@ fn refuse_without_namespaces(observed: &Observed) -> Result<()> {
     if !off {
         return Ok(());
     }
-    Err(Error::failure("this host does not let this user make namespaces, and every machine needs them")
+    Err(Error::needs_admin("this host does not let this user make namespaces, and every machine needs them")
         .hint(doctor::NAMESPACES_REMEDY))
 }
 
@@ -564,7 +564,7 @@ pub(super) fn check_against_host(observed: &Observed, spec: &Spec) -> Result<()>
 
 fn not_set_up(tasks: &[Task]) -> Error {
     let what: Vec<_> = tasks.iter().map(Task::describe).collect();
-    Error::failure(format!("this host is not set up: it remains to {}", what.join("; ")))
+    Error::not_set_up(format!("this host is not set up: it remains to {}", what.join("; ")))
         .hint("run `mvm setup`, or `mvm dev`, which does everything")
 }
 

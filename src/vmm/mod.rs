@@ -63,7 +63,13 @@ impl Vmm {
     pub fn choose(choice: VmmChoice, host: &HostFacts) -> Result<Self> {
         match choice {
             VmmChoice::Firecracker => Self::firecracker(host).map_err(|why| {
-                Error::failure(format!("Firecracker cannot run here: {why}")).hint(firecracker_remedy(host))
+                let message = format!("Firecracker cannot run here: {why}");
+                let error = match host.kvm {
+                    Kvm::Usable => Error::not_set_up(message),
+                    Kvm::Denied => Error::needs_admin(message),
+                    Kvm::Missing | Kvm::NoCpuSupport => Error::failure(message),
+                };
+                error.hint(firecracker_remedy(host))
             }),
             VmmChoice::Qemu => Self::qemu(host, "as asked for"),
             VmmChoice::Auto => match Self::firecracker(host) {
@@ -89,7 +95,7 @@ impl Vmm {
 
     fn qemu(host: &HostFacts, why: &str) -> Result<Self> {
         let program = host.qemu.clone().ok_or_else(|| {
-            Error::failure(format!("`qemu-system-{}` is not installed", host.arch)).hint("run `mvm setup`")
+            Error::not_set_up(format!("`qemu-system-{}` is not installed", host.arch)).hint("run `mvm setup`")
         })?;
         let accelerated = host.kvm == Kvm::Usable;
         let how = if accelerated { "with KVM" } else { "in software emulation" };

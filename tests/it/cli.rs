@@ -41,6 +41,98 @@ fn page(text: &mut String, command: &mut Command, name: &str) {
     text.push_str(&format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
 }
 
+/// The examples in the help of a command: its lines of `mvm`, without what other programs do, and without remarks.
+fn examples(command: &Command) -> Vec<Vec<String>> {
+    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let lines = text.lines().filter(|line| line.starts_with("  ")).map(|line| {
+        let line = line.trim();
+        // A remark stands well apart.
+        line.split_once("   ")
+            .map_or(line, |(line, _)| line)
+            .split(" >")
+            .next()
+            .unwrap()
+            .split(" <")
+            .next()
+            .unwrap()
+    });
+    let words = lines.flat_map(|line| shlex::split(line).unwrap_or_else(|| panic!("{line}")));
+    let words: Vec<String> = words.collect();
+    let mut found: Vec<Vec<String>> = Vec::new();
+    let mut open = false;
+    for word in words {
+        match word.as_str() {
+            "mvm" => {
+                found.push(vec![word]);
+                open = true;
+            }
+            "&&" | "|" | "echo" | "eval" | "docker" | "pg_dump" | "ssh" if !open || word != "ssh" => {
+                open = false;
+            }
+            _ if open => found.last_mut().unwrap().push(word),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_has_examples_and_each_is_valid() {
+    let mut root = mvm::cli::Cli::command();
+    root.build();
+    for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
+        let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+        let mut count = 0;
+        for command in below.chain([command]) {
+            for words in examples(command) {
+                count += 1;
+                let parsed = <mvm::cli::Cli as clap::Parser>::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
+            }
+        }
+        assert!(count > 0, "`mvm {}` has no examples", command.get_name());
+    }
+}
+
+#[test]
+fn exit_codes_are_what_the_help_says() {
+    let host = TestHost::bare();
+    host.machine("web");
+    let help = host.mvm_as_is(&["--help"]).stdout;
+    for (args, code) in [
+        (&["ls"][..], 0),
+        (&["stop", "shop"], 1),
+        (&["rename", "web", "web"], 2),
+        (&["start", "web", "--cpus", "0"], 2),
+        // Nothing of what machines need is there.
+        (&["start", "new", "-d"], 3),
+        (&["ssh", "web"], 4),
+        (&["exec", "web", "--", "true"], 4),
+        (&["cp", "web:/etc/hosts", "-"], 4),
+        (&["proxy", "web"], 4),
+        (&["console", "web"], 4),
+    ] {
+        let shown = host.mvm_as_is(args);
+        assert_eq!(shown.code, code, "{args:?}: {shown}");
+        assert!(help.contains(&format!("\n  {code}    ")), "{code}: {help}");
+    }
+}
+
+#[test]
+fn slips_are_answered_with_what_was_meant() {
+    let host = TestHost::bare();
+    host.machine("web");
+    for (args, meant) in [
+        (&["strat", "web"][..], "'start'"),
+        (&["start", "web", "--memry", "1G"], "'--memory'"),
+        (&["image", "pul", "x"], "'pull'"),
+        (&["ssh", "wbe"], "`web`"),
+    ] {
+        let shown = host.mvm_as_is(args);
+        assert!(shown.code != 0 && shown.stderr.contains(meant), "{args:?}: {shown}");
+    }
+}
+
 #[test]
 fn bad_input_is_answered_with_the_valid_form() {
     let host = TestHost::bare();

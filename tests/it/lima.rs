@@ -68,7 +68,7 @@ fn without_lima_each_command_says_what_to_do() {
     ] {
         let host = TestHost::bare();
         let shown = lima(&host, words);
-        assert!(shown.code == 1 && shown.stderr.contains(remedy), "{words:?}: {shown}");
+        assert!(shown.code == 3 && shown.stderr.contains(remedy), "{words:?}: {shown}");
     }
     let shown = lima(&TestHost::bare(), &["status"]);
     assert!(shown.code == 0 && shown.stdout.contains("Lima is not installed"), "{shown}");
@@ -230,11 +230,11 @@ fn a_cut_download_goes_on_with_the_next_run() {
 fn start_expects_setup_and_starts_a_stopped_vm() {
     let host = with_lima();
     let shown = lima(&host, &["start"]);
-    assert!(shown.code == 1 && shown.stderr.contains("no Lima VM `mvm` yet"), "{shown}");
+    assert!(shown.code == 3 && shown.stderr.contains("no Lima VM `mvm` yet"), "{shown}");
     vm(&host, "Stopped");
     let shown = lima(&host, &["start"]);
     assert_eq!(changes(&host), ["start"], "{shown}");
-    assert!(shown.code == 1 && shown.stderr.contains("not set up"), "{shown}");
+    assert!(shown.code == 3 && shown.stderr.contains("not set up"), "{shown}");
 }
 
 #[test]

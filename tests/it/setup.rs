@@ -55,7 +55,7 @@ fn a_host_without_apt_is_told_what_to_install() {
 #[test]
 fn start_expects_setup() {
     let shown = bare().mvm(&["start"]);
-    assert_eq!(shown.code, 1, "{shown}");
+    assert_eq!(shown.code, 3, "{shown}");
     assert!(shown.stderr.contains("not set up") && shown.stderr.contains("`mvm setup`"), "{shown}");
 }
 

@@ -13,8 +13,13 @@ use crate::ui;
 /// Bytes.
 const AT_ONCE: usize = 256 << 10;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm image export app -o app.tar       to be taken to a host without a network";
+
 /// Write an image to one file, with its kernel and initrd, for `mvm image import` on another host
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Export {
     /// Its name, or the first digits of its id
     #[arg(value_name = "IMAGE")]

@@ -11,16 +11,28 @@ use crate::image::Image;
 use crate::microvm::{ImageState, Observed, Scope};
 use crate::ui;
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm image ls
+  mvm image ls --json | jq -r '.[].name'";
+
 /// List the images
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Ls {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  mvm image inspect debian:bookworm
+  mvm image inspect app | jq .config";
+
 /// Show what an image is made of, as JSON
 #[derive(Debug, clap::Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
 pub(super) struct Inspect {
     /// Its name, or the first digits of its id
     #[arg(value_name = "IMAGE")]

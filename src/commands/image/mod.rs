@@ -15,10 +15,17 @@ use crate::image::oci::Reference;
 use crate::image::{Image as Made, ImageName, OwnName};
 use crate::microvm::Observed;
 
+const IMAGE_EXAMPLES: &str = "\
+Examples:
+  mvm image ls
+  mvm image pull docker.io/library/alpine:3.20
+  mvm dev web --image docker.io/library/alpine:3.20";
+
 /// Images: what machines are made from
 ///
 /// A machine can be made of any image of a registry, or of a file: `mvm dev web --image docker.io/library/python:3.12`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = IMAGE_EXAMPLES)]
 pub struct Image {
     #[command(subcommand)]
     command: Command,
@@ -42,21 +49,33 @@ impl Image {
     }
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm image pull docker.io/library/python:3.12
+  mvm image pull ghcr.io/me/app@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 /// Bring an image of a registry, or its newer version
 ///
 /// New machines are made of it; those that are there keep theirs. Logins are those of Docker and Podman.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 struct Pull {
     /// Such as `docker.io/library/python:3.12`
     #[arg(value_name = "IMAGE")]
     reference: Reference,
 }
 
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  docker save app | gzip >app.tar.gz && mvm image import app.tar.gz --as app
+  mvm image import rootfs.ext4 --as mine";
+
 /// Make an image of a file
 ///
 /// Takes what `docker save` and `podman save` write, OCI archives and layouts, tars of a tree (gzip, xz, zstd), squashfs, ext4, and
 /// what `mvm image export` wrote.
 #[derive(Debug, clap::Args)]
+#[command(after_help = IMPORT_EXAMPLES)]
 struct Import {
     /// The file, or the folder of an OCI layout
     #[arg(value_name = "FILE")]

@@ -8,18 +8,29 @@ use crate::image;
 use crate::microvm::{ImageState, Observed, Scope};
 use crate::ui::{self, Ui};
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm image rm app";
+
 /// Remove images that no machine uses
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Rm {
     /// Their names, or the first digits of their ids
     #[arg(value_name = "IMAGE", required = true)]
     names: Vec<String>,
 }
 
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  mvm image prune
+  mvm image prune --all --yes           all that no machine uses";
+
 /// Remove what is of no use any more: images that a newer one of the same name stands for, and broken ones
 ///
 /// Asks first, and says what it frees. Images that machines use stay.
 #[derive(Debug, clap::Args)]
+#[command(after_help = PRUNE_EXAMPLES)]
 pub(super) struct Prune {
     /// All images that no machine uses
     #[arg(long)]
