@@ -3,8 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, port,
-    proxy, rename, reset, schema, set, setup, shell, ssh, ssh_config, start, status, stop, top, up, why,
+    bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, mount,
+    port, proxy, rename, reset, schema, set, setup, shell, ssh, ssh_config, start, status, stop, top, up,
+    why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -87,6 +88,7 @@ pub enum Command {
     Cp(cp::Cp),
     Proxy(proxy::Proxy),
     SshConfig(ssh_config::SshConfig),
+    Mount(mount::Mount),
     Ls(ls::Ls),
     Port(port::Port),
     Logs(logs::Logs),

@@ -5,6 +5,7 @@ use std::io;
 
 use crate::image::merge::{Blob, Layer, Merged};
 use crate::image::{Image, ImageName, kernel, oci};
+use crate::sftp;
 
 /// A layer of an image.
 pub fn merge(bytes: &[u8]) {
@@ -50,4 +51,28 @@ pub fn kernel(bytes: &[u8]) {
     for arch in ["x86_64", "aarch64"] {
         drop(kernel::of_bytes(bytes.to_vec(), arch));
     }
+}
+
+/// What a machine sends to the server of a shared folder: nothing around the folder is read or changed.
+pub fn sftp(bytes: &[u8]) {
+    const SECRET: &str = "what is outside";
+    let Ok(around) = tempfile::tempdir() else { return };
+    let at = |name: &str| around.path().join(name);
+    let make = || -> io::Result<sftp::Folder> {
+        fs_err::create_dir_all(at("in/sub"))?;
+        fs_err::create_dir(at("out"))?;
+        fs_err::write(at("out/secret"), SECRET)?;
+        fs_err::write(at("in/file"), "content")?;
+        for (link, target) in [("in/out", "../out"), ("in/up", ".."), ("in/secret", "../out/secret")] {
+            fs_err::os::unix::fs::symlink(target, at(link))?;
+        }
+        Ok(sftp::Folder::open(&at("in"), false)?)
+    };
+    let Ok(folder) = make() else { return };
+    let mut answers = Vec::new();
+    drop(sftp::serve(&folder, bytes, &mut answers));
+    assert!(!answers.windows(SECRET.len()).any(|seen| seen == SECRET.as_bytes()));
+    assert_eq!(fs_err::read_to_string(at("out/secret")).ok().as_deref(), Some(SECRET));
+    let count = |name: &str| fs_err::read_dir(at(name)).map_or(0, Iterator::count);
+    assert_eq!((count("."), count("out")), (2, 1));
 }

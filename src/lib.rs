@@ -7,6 +7,7 @@
 //! - [`microvm`]: machines: look, plan, do.
 //! - [`listener`]: ports of this host, and who has them.
 //! - [`project`]: mvm.toml, the machines of a project.
+//! - [`shares`], [`sftp`]: folders of this host in machines.
 //! - [`access`]: what lets other tools into machines.
 //! - [`doctor`], [`bootstrap`]: what the Linux side needs, and its installation.
 //! - [`image`]: kernel, base and initrd; the seed of a machine.
@@ -37,6 +38,8 @@ pub mod lock;
 pub mod microvm;
 pub mod network;
 pub mod project;
+pub mod sftp;
+pub mod shares;
 pub mod shell;
 pub mod suggest;
 pub mod transfer;

@@ -18,4 +18,21 @@ impl Lock {
         }
         Ok(Self(file))
     }
+
+    /// Takes the lock that the file `path` is, unless someone has it. Whoever has it may remove the file.
+    pub fn try_file(path: &Path) -> std::io::Result<Option<Self>> {
+        use std::os::unix::fs::MetadataExt;
+        loop {
+            let file = fs_err::File::create(path)?.into_parts().0;
+            if file.try_lock().is_err() {
+                return Ok(None);
+            }
+            let opened = file.metadata()?;
+            // Removed meanwhile: then this is a lock on nothing.
+            if fs_err::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (opened.dev(), opened.ino()))
+            {
+                return Ok(Some(Self(file)));
+            }
+        }
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::Context;
 use super::reach::{Reached, reach};
 use super::start::MachineArgs;
+use super::{Context, shares};
 use crate::error::{Error, Result};
 use crate::microvm::{Goal, MachineName, Wanted};
 use crate::project::provision::{self, Again};
@@ -46,7 +46,9 @@ pub(super) fn bring_up(
         wanted = wanted.declared(&machine.changes);
     }
     let reached = reach(context, &wanted)?;
-    if reached.is_some() {
+    if let Some(reached) = &reached {
+        // What provisions it may come from there.
+        shares::bring(context, &wanted, reached)?;
         super::provision::run(context, name, &steps, again)?;
     }
     Ok(reached)

@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use super::running::existing;
-use super::{Context, side, ssh_config};
+use super::{Context, shares, side, ssh_config};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
@@ -49,9 +49,13 @@ pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
     if let Some(code) = refused(&context.settings, context.ui, &question)? {
         return Ok(code);
     }
+    for name in &names {
+        shares::let_go(context, name);
+    }
     let script = if args.all { microvm::destroy_all(&names) } else { microvm::destroy(&names) };
     let freed = context.run(&script)?;
     ssh_config::forget(context.ui, &names);
+    shares::forget(context, &names);
     context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));
     if args.all {
         ssh_config::undo(context.ui)?;

@@ -1,9 +1,9 @@
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
-use super::Context;
 use super::running::running;
 use super::which::Which;
+use super::{Context, shares};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::microvm::session::{NOT_REACHED, Session};
@@ -66,6 +66,7 @@ pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
 
 /// Runs a session with mvm's own streams; its exit code is the command's.
 pub(super) fn run_session(context: &mut Context<'_>, name: &MachineName, call: &Call) -> Result<ExitCode> {
+    shares::mend(context, name);
     context.round_trips += 1;
     context.ui.settle();
     let code = attach(&context.linux.wrap(call.clone()), Stdio::inherit(), Stdio::inherit())?.wait()?;

@@ -17,6 +17,7 @@ mod images;
 pub mod logs;
 pub mod ls;
 pub mod man;
+pub mod mount;
 pub mod port;
 mod ports;
 mod provision;
@@ -28,6 +29,7 @@ mod running;
 pub mod schema;
 pub mod set;
 pub mod setup;
+mod shares;
 pub mod shell;
 mod side;
 mod sources;
@@ -118,6 +120,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Completions(args) => return completions::run(&settings, ui, args),
         Command::Man(args) => return man::run(&settings, ui, args),
         Command::Schema(_) => return schema::run(ui),
+        Command::Mount(args) if let Some(served) = args.serve() => return served,
         _ => {}
     }
     let (linux, lima): (Box<dyn Linux>, _) = match settings.host {
@@ -162,6 +165,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Top(args) => top::run(context, &args),
         Command::Why(args) => why::run(context, &args),
         Command::Status(args) => status::run(context, &args),
+        Command::Mount(args) => mount::run(context, &args),
         Command::Set(args) => set::run(context, &args),
         Command::Rename(args) => rename::run(context, &args),
         Command::Reset(args) => reset::run(context, &args),

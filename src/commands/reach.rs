@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::sources::{self, Got};
-use super::{Context, images, ports, side, ssh_config};
+use super::{Context, images, ports, shares, side, ssh_config};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
@@ -24,6 +24,8 @@ pub(super) struct Reached {
     pub pid: u32,
     /// Who sessions are, where it is not root.
     pub user: Option<UserName>,
+    /// What it was asked to be, where that can be read.
+    pub spec: Option<Spec>,
 }
 
 impl Reached {
@@ -31,7 +33,7 @@ impl Reached {
     pub(super) fn of(observed: &Observed, machine: &Machine) -> Option<Self> {
         let pid = machine.state.running()?.pid;
         let user = machine.started_as().and_then(|spec| spec.user.clone());
-        Some(Self { home: observed.host.home.clone(), pid, user })
+        Some(Self { home: observed.host.home.clone(), pid, user, spec: machine.spec.clone().ok() })
     }
 }
 
@@ -164,7 +166,8 @@ fn act(
         }
         Step::Start { spec, vmm, changed } => {
             let pid = start(context, observed, wanted, &spec, &vmm, &changed)?;
-            return Ok(Some(Reached { home: observed.host.home.clone(), pid, user: spec.user }));
+            let (home, user) = (observed.host.home.clone(), spec.user.clone());
+            return Ok(Some(Reached { home, pid, user, spec: Some(spec) }));
         }
     }
     Ok(None)
@@ -221,6 +224,7 @@ fn start(
         spec.created = now();
     }
     let (spec, name) = (&spec, &spec.name);
+    shares::check_folders(name, &spec.mounts)?;
     for line in changed {
         context.ui.say(format!("`{name}` from now on: {line}"));
     }

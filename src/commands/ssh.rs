@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use super::running::running;
 use super::which::Which;
-use super::{Context, exec, reach::Reached};
+use super::{Context, exec, reach::Reached, shares};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::microvm::session::Session;
@@ -39,6 +39,7 @@ pub fn run(context: &mut Context<'_>, args: &Ssh) -> Result<ExitCode> {
     }
     let mut reached = running(context, name)?;
     reached.user = args.user.clone().or(reached.user);
+    shares::mend(context, name);
     Err(open_shell(context, &reached, name))
 }
 

@@ -160,10 +160,7 @@ fn write(context: &mut Context<'_>, names: &[MachineName]) -> Result<Vec<(Machin
     }
     let caller = Caller {
         program: config::own_program()?,
-        host: match context.settings.host {
-            Host::Native => "native",
-            Host::Lima => "lima",
-        },
+        host: context.settings.host.word(),
         home: config::mvm_home().filter(|_| context.settings.host == Host::Native),
     };
     let (folder, _) = places();

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 use super::declared::bring_up;
 use super::provision::ProvisionArgs;
 use super::which::Which;
-use super::{Context, images, ssh};
+use super::{Context, images, shares, ssh};
 use crate::config::CPUS;
 use crate::error::Result;
-use crate::microvm::{Changes, DiskSize, Goal, ImageName, MachineName, Memory, Port, UserName, VmmChoice};
+use crate::microvm::{
+    Changes, DiskSize, Goal, ImageName, MachineName, Memory, MountSpec, Port, UserName, VmmChoice,
+};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -55,6 +57,9 @@ pub struct MachineArgs {
     /// All that machines need must be built in: where the kernel carries its configuration, what is missing is named.
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
+    /// A folder of this host to share, live in both directions; with `:ro` the machine only reads. Can be repeated; remembered
+    #[arg(long = "mount", value_name = "HOST:GUEST[:ro]")]
+    mounts: Vec<MountSpec>,
 }
 
 /// How much of the host a machine is given.
@@ -101,6 +106,7 @@ impl MachineArgs {
             vmm: self.vmm,
             user: self.user.clone(),
             ports: self.publish.clone(),
+            mounts: shares::absolute(&self.mounts)?,
             ..self.sizes.changes()
         };
         if let Some(path) = &self.kernel {

@@ -1,8 +1,8 @@
 use std::process::ExitCode;
 
-use super::Context;
 use super::running::existing;
 use super::which::Which;
+use super::{Context, shares};
 use crate::error::Result;
 use crate::microvm::{self, How, MachineName, Scope};
 
@@ -39,6 +39,7 @@ pub(super) fn stop(context: &mut Context<'_>, home: &str, name: &MachineName, ti
         context.ui.data(format!("stop the machine {name}"));
         return Ok(());
     }
+    shares::let_go(context, name);
     let stopped = context.run(&microvm::stop(name, home, timeout))?;
     match stopped.how {
         How::WasNotRunning => context.ui.say(format!("The machine `{name}` was not running.")),

@@ -36,6 +36,16 @@ pub enum Host {
     Lima,
 }
 
+impl Host {
+    /// As `--host` takes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Lima => "lima",
+        }
+    }
+}
+
 /// The file `config.toml`.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -22,6 +22,8 @@ const SESSION: &str = include_str!("../../resources/guest/session");
 const MAKE_USER: &str = include_str!("../../resources/guest/user");
 /// What waits on the serial console.
 const CONSOLE: &str = include_str!("../../resources/guest/console");
+/// What mounts a shared folder.
+const SHARE: &str = include_str!("../../resources/guest/share");
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
 /// The guest's side of a project's `provision`.
@@ -58,6 +60,7 @@ pub fn archive(
         ("seed/copy", 0o755, COPY.to_owned()),
         ("seed/console", 0o755, CONSOLE.to_owned()),
         ("seed/provision", 0o755, PROVISION.to_owned()),
+        ("seed/share", 0o755, SHARE.to_owned()),
         ("seed/sshd_config", 0o600, sshd_config(foreign, session)),
         ("seed/host_ed25519", 0o600, line(&keys.host)),
         ("seed/host_ed25519.pub", 0o644, line(&keys.host_public)),

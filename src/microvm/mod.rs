@@ -25,7 +25,8 @@ pub use observed::{
     UserNamespaces, look,
 };
 pub use plan::{
-    Changes, Goal, Lacking, Step, Wanted, pending, plan, readable_spec, refuse_conflict, refuse_port_conflict,
+    Changes, Goal, Lacking, Step, Wanted, came_and_went, pending, plan, readable_spec, refuse_conflict,
+    refuse_port_conflict,
 };
 pub use port::{Listen, Port, Protocol};
 pub use publish::{PortState, PortStates, publish, socket};

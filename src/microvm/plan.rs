@@ -71,7 +71,8 @@ impl Changes {
         }
     }
 
-    fn mounts_over(&self, present: &[MountSpec]) -> Vec<MountSpec> {
+    /// The folders that a machine is to share which shares those `present`.
+    pub fn mounts_over(&self, present: &[MountSpec]) -> Vec<MountSpec> {
         MountSpec::merge(if self.only_mounts { &[] } else { present }, &self.mounts)
     }
 
@@ -386,7 +387,8 @@ pub(super) fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<Strin
     Ok((new, lines))
 }
 
-fn came_and_went<T: PartialEq + ToString>(verb: &str, before: &[T], after: &[T]) -> Vec<String> {
+/// What is new in a list, and what is not in it any more, a line each.
+pub fn came_and_went<T: PartialEq + ToString>(verb: &str, before: &[T], after: &[T]) -> Vec<String> {
     let came =
         after.iter().filter(|one| !before.contains(one)).map(|one| format!("{verb} {}", one.to_string()));
     let went = before

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{MachineName, ssh};
+use super::{MachineName, MountSpec, UserName, ssh};
 use crate::shell::Call;
 
 /// What ssh, and the script that starts it, end with when the guest was not reached. A command may end with it as well.
@@ -58,6 +58,16 @@ impl Session<'_> {
         words.extend(self.command.iter().cloned());
         ssh::quoted(&words)
     }
+}
+
+/// What mounts a folder of the host, whose server has the session's streams; as `user`'s, root's where none is given.
+pub fn share(name: &MachineName, mount: &MountSpec, user: Option<&UserName>) -> Call {
+    // A change on the host is seen within two seconds: sshfs keeps what it knows for one, the kernel for another.
+    // And what it knows is worth most in large trees.
+    let options = "dcache_timeout=1,dcache_max_size=100000";
+    let options = if mount.read_only { &format!("{options},ro") } else { options };
+    let words = ["exec", "/run/mvm/share", mount.guest.as_str(), user.map_or("", UserName::as_str), options];
+    enter(name, &ssh::quoted(&words.map(OsString::from)), true, None, None)
 }
 
 /// What connects the standard streams with the machine's SSH server.

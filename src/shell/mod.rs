@@ -6,7 +6,7 @@ mod pipes;
 mod script;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufWriter, Read, Seek, Write};
+use std::io::{BufRead, BufWriter, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -265,6 +265,28 @@ pub fn run_into_background(call: &Call) -> std::io::Result<Output> {
     said.take(4096).read_to_end(&mut log)?;
     let log = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect();
     Ok(Output { status, stdout: Vec::new(), log })
+}
+
+/// Starts `call` with pipes for its three streams.
+pub fn start_piped(call: &Call) -> std::io::Result<Child> {
+    tracing::debug!(argv = ?Shortened(&call.argv), "run with pipes");
+    call.command().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+}
+
+/// Starts `call` as a process that lives on without this one. The answer is its first line on standard output; nothing where it ended
+/// without one. Its standard error goes to `log`.
+pub fn start_detached(call: &Call, log: std::fs::File) -> std::io::Result<String> {
+    tracing::debug!(argv = ?Shortened(&call.argv), "run detached");
+    // By a shell that ends at once: whatever this process becomes, it is nobody's parent.
+    let shell = ["sh", "-c", "\"$@\" &", "mvm"].map(OsString::from);
+    let call = Call { argv: shell.into_iter().chain(call.argv.iter().cloned()).collect(), ..Call::default() };
+    let mut child = call.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        std::io::BufReader::new(stdout).read_line(&mut line)?;
+    }
+    child.wait()?;
+    Ok(line.trim_end().to_owned())
 }
 
 /// Becomes `call`; returns only when that is not possible.

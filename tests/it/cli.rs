@@ -24,9 +24,9 @@ fn the_cli_reference_is_true() {
 
 /// The commands below one, and those below them.
 fn pages(text: &mut String, above: &Command, name: &str) {
-    for command in
-        above.get_subcommands().filter(|command| above.get_name() == "mvm" || command.get_name() != "help")
-    {
+    for command in above.get_subcommands().filter(|command| {
+        !command.is_hide_set() && (above.get_name() == "mvm" || command.get_name() != "help")
+    }) {
         let name = format!("{name} {}", command.get_name());
         page(text, &mut command.clone().term_width(100), &name);
         if command.get_name() != "help" {

@@ -46,3 +46,8 @@ fn image_files() {
 fn kernels() {
     each("kernel", hostile::kernel, 1);
 }
+
+#[test]
+fn requests_about_shared_folders() {
+    each("sftp", hostile::sftp, 1);
+}

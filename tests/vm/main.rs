@@ -15,6 +15,7 @@ mod image;
 mod kernel;
 mod kill;
 mod lifecycle;
+mod mount;
 mod network;
 mod oci;
 mod ports;
