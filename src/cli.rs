@@ -3,9 +3,15 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
+<<<<<<< HEAD
     bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, mount,
     port, proxy, rename, reset, schema, set, setup, shell, ssh, ssh_config, start, status, stop, top, up,
     why,
+=======
+    bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, port,
+    proxy, rename, reset, resume, schema, set, setup, shell, ssh, ssh_config, start, status, stop, suspend,
+    top, up, why,
+>>>>>>> 58de9bb (suspend and resume: a machine's memory waits on the disk)
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -82,6 +88,8 @@ pub enum Command {
     Diff(diff::Diff),
     Start(start::Start),
     Stop(stop::Stop),
+    Suspend(suspend::Suspend),
+    Resume(resume::Resume),
     Ssh(ssh::Ssh),
     Exec(exec::Exec),
     Shell(shell::Shell),

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 pub const TAP: &str = "tap0";
 /// The cell's end of the link, the guest's gateway.
 pub const HOST_CIDR: &str = "172.16.0.1/30";
+pub const HOST_MAC: &str = "06:00:ac:10:00:01";
 /// The guest's end.
 pub const GUEST: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
 pub const GUEST_MAC: &str = "06:00:ac:10:00:02";

@@ -1,6 +1,6 @@
 # look: what the Linux side is and has. Reads only.
 # In: ONLY (one machine's name, or empty for all), PROBE (yes|no), TOOLS (program names).
-# Out: the host's facts; IMAGE lines; for each machine SPEC, DISK, CELL (with SSHD and PORT) or ENDED.
+# Out: the host's facts; IMAGE lines; for each machine SPEC, DISK, CELL (with SSHD and PORT), FROZEN (with FROZEN_NOW) or ENDED.
 # Few forks: `mvm status` should feel instant.
 : "${PROBE:?}" "${TOOLS:?}"
 
@@ -85,7 +85,7 @@ shopt -s nullglob
 arch=$HOSTTYPE
 found firecracker && firecracker=$FOUND
 found "qemu-system-$arch" && qemu=$FOUND
-stat_all "$firecracker" "$qemu" "$MVM_HOME"/images/*/{kernel,base,initrd} "$MVM_HOME"/machines/*/disk.img
+stat_all "$firecracker" "$qemu" "$MVM_HOME"/images/*/{kernel,base,initrd} "$MVM_HOME"/machines/*/{disk.img,frozen/memory}
 for file in "$MVM_HOME"/bin/firecracker-v*; do
   chosen=no
   [[ ! $file -ef $MVM_HOME/bin/firecracker ]] || chosen=yes
@@ -133,15 +133,24 @@ read -r blocks size <<<"$(stat -f -c '%a %S' "$dir")"
 answer FREE_BYTES $((blocks * size))
 
 # KVM is usable when it opens *and* (on x86) the CPU shows vmx or svm: elsewhere a vCPU may run, but no guest boots.
-flags='' bogomips=''
+flags='' bogomips='' cpu=''
 if [[ $arch == x86_64 ]]; then
   while IFS=: read -r key value; do
     case $key in
+      'model name'*) cpu=${value# } ;;
       flags*) flags=" $value " ;;
       bogomips*) bogomips=${value# } && break ;;
     esac
   done </proc/cpuinfo
 fi
+if [[ $arch == aarch64 ]]; then
+  while IFS=: read -r key value; do
+    [[ $key != CPU\ [ivpr]* ]] || cpu+=${value}
+    # The first processor's are enough.
+    [[ $key != CPU\ revision* ]] || break
+  done </proc/cpuinfo
+fi
+answer CPU "$cpu"
 opens /dev/kvm
 if [[ $OPENS == usable && $arch == x86_64 && ! $flags =~ \ (vmx|svm)\  ]]; then
   OPENS=no-cpu-support
@@ -220,6 +229,14 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
       exec {answers}< <(exec nsenter -t "$VMM_PID" -U -n --preserve-credentials bash -c "$GUEST_CONNECTS && echo y" 2>/dev/null)
       asked[$name]="$answers $!"
     fi
+    [[ ! -e $dir/frozen && ! -e $dir/frozen.new ]] || answer "HALF.$name" yes
+  elif [[ -e $dir/frozen/meta ]]; then
+    slurp "$dir/frozen/vm.json"
+    [[ -z $SLURPED ]] || answer "RUNS.$name" "$SLURPED"
+    slurp "$dir/frozen/meta"
+    answer "FROZEN.$name" "$SLURPED"
+    read -r bytes size _ <<<"${STAT[$dir/frozen/memory]:-0 0 0}"
+    answer "FROZEN_NOW.$name" "$bytes $size $(stat -c '%s %.9Y' "$dir/disk.img" 2>/dev/null)"
   else
     cell_ended "$dir"
     [[ -z $ENDED ]] || answer "ENDED.$name" "$ENDED"

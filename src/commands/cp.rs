@@ -6,7 +6,7 @@ use std::process::{ChildStdout, ExitCode, Stdio};
 
 use super::Context;
 use super::exec::{attach, exit_code};
-use super::running::running;
+use super::running::{running, wake};
 use crate::error::{Error, Result};
 use crate::microvm::MachineName;
 use crate::microvm::session::{NOT_REACHED, Session};
@@ -86,6 +86,12 @@ pub fn run(context: &mut Context<'_>, args: &Cp) -> Result<ExitCode> {
     {
         return Err(Error::usage(format!("`{}` is no folder: several things need one", path.display())));
     }
+    let machines = sources.iter().chain([&target]).filter_map(|place| match place {
+        Place::There(name, _) => Some(name),
+        _ => None,
+    });
+    // What is read from a stream could not be read again.
+    wake(context, machines)?;
     let several = sources.len() > 1;
     for (source, text) in sources.iter().zip(&args.sources) {
         let label = format!("Copying {}", text.display());

@@ -1,12 +1,17 @@
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
+<<<<<<< HEAD
 use super::running::running;
+=======
+use super::Context;
+use super::running::{running, wake};
+>>>>>>> 58de9bb (suspend and resume: a machine's memory waits on the disk)
 use super::which::Which;
 use super::{Context, shares};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::microvm::session::{NOT_REACHED, Session};
+use crate::microvm::session::{NOT_REACHED, SUSPENDED, Session};
 use crate::microvm::{MachineName, is_variable_name};
 use crate::shell::{Attached, Call};
 
@@ -69,7 +74,15 @@ pub(super) fn run_session(context: &mut Context<'_>, name: &MachineName, call: &
     shares::mend(context, name);
     context.round_trips += 1;
     context.ui.settle();
-    let code = attach(&context.linux.wrap(call.clone()), Stdio::inherit(), Stdio::inherit())?.wait()?;
+    let run = |context: &Context<'_>| -> Result<i32> {
+        Ok(attach(&context.linux.wrap(call.clone()), Stdio::inherit(), Stdio::inherit())?.wait()?)
+    };
+    let mut code = run(context)?;
+    // A command may end so as well: then the machine is not suspended.
+    if code == SUSPENDED && wake(context, [name])? {
+        context.ui.settle();
+        code = run(context)?;
+    }
     if code == NOT_REACHED {
         // A command may end so as well: then the machine is as it should be.
         running(context, name)?;

@@ -69,7 +69,12 @@ fn table(machines: &[Machine]) -> String {
         let state = if spec.is_none() { "broken" } else { machine.state.word() };
         let memory = spec.map_or_else(nothing, |spec| match running {
             Some(_) => format!("{} / {}", ui::size(machine.memory_used), spec.memory_mib),
-            None => spec.memory_mib.to_string(),
+            None => match &machine.state {
+                State::Suspended(frozen) => {
+                    format!("{} on disk / {}", ui::size(frozen.bytes), spec.memory_mib)
+                }
+                _ => spec.memory_mib.to_string(),
+            },
         });
         table.add_row([
             machine.name.to_string(),
@@ -105,6 +110,7 @@ fn as_json(machine: &Machine) -> serde_json::Value {
         "image": spec.map(|spec| &spec.image), "address": running.map(|_| network::GUEST.to_string()),
         "cpus": spec.map(|spec| spec.cpus),
         "memory_used_bytes": machine.memory_used, "memory_bytes": spec.map(|spec| spec.memory_mib.bytes()),
+        "suspended_bytes": machine.state.suspended().map(|frozen| frozen.bytes),
         "disk_used_bytes": machine.disk_used, "disk_bytes": machine.disk_size,
         "ports": spec.map(ports), "created": spec.map(|spec| spec.created), "uptime_seconds": running.map(|running| running.uptime),
     })

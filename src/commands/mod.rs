@@ -25,6 +25,7 @@ pub mod proxy;
 mod reach;
 pub mod rename;
 pub mod reset;
+pub mod resume;
 mod running;
 pub mod schema;
 pub mod set;
@@ -38,6 +39,7 @@ pub mod ssh_config;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod suspend;
 pub mod top;
 pub mod up;
 mod which;
@@ -152,6 +154,8 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Diff(args) => diff::run(context, &args),
         Command::Start(args) => start::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
+        Command::Suspend(args) => suspend::run(context, &args),
+        Command::Resume(args) => resume::run(context, &args),
         Command::Exec(args) => exec::run(context, &args),
         Command::Cp(args) => cp::run(context, &args),
         Command::Proxy(args) => proxy::run(context, &args),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::debian;
 use crate::microvm::{
     self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Port, Scope, Spec, Started, Step,
-    UserName, Wanted, pending, plan,
+    Thaw, UserName, Wanted, pending, plan,
 };
 use crate::project;
 use crate::ui::Ui;
@@ -164,10 +164,16 @@ fn act(
             spec.created = now();
             context.run(&microvm::create(&spec)?)?;
         }
+<<<<<<< HEAD
         Step::Start { spec, vmm, changed } => {
             let pid = start(context, observed, wanted, &spec, &vmm, &changed)?;
             let (home, user) = (observed.host.home.clone(), spec.user.clone());
             return Ok(Some(Reached { home, pid, user, spec: Some(spec) }));
+=======
+        Step::Start { spec, vmm, changed, thaw } => {
+            let pid = start(context, observed, wanted, &spec, &vmm, &changed, &thaw)?;
+            return Ok(Some(Reached { home: observed.host.home.clone(), pid, user: spec.user }));
+>>>>>>> 58de9bb (suspend and resume: a machine's memory waits on the disk)
         }
     }
     Ok(None)
@@ -217,6 +223,7 @@ fn start(
     spec: &Spec,
     vmm: &Vmm,
     changed: &[String],
+    thaw: &Thaw,
 ) -> Result<u32> {
     let mut spec = spec.clone();
     // As the step that made it just now.
@@ -242,6 +249,9 @@ fn start(
                 .hint(format!("put them back, or remove the machine and its disk with `mvm destroy {name}`"))
             })?,
     };
+    if let Thaw::Discard(why) = thaw {
+        say_lost(context, name, why);
+    }
     context.ui.say(&vmm.why);
     let Some(ImageState::Usable(image)) = observed.image_by_id(&spec.image_id) else {
         return Err(Error::failure(format!("the image {} of `{name}` is gone", spec.image)));
@@ -253,10 +263,19 @@ fn start(
     };
     ports::claim(context, name, &spec.ports, observed.machine(name))?;
     let launch = vmm.launch(spec, &observed.host, &files, now());
-    match context.run(&microvm::start(spec, image, vmm, &launch, &keys, context.linux.door())?)? {
-        Started::Ready { pid, ports, .. } => {
+    let script = microvm::start(spec, image, vmm, &launch, &keys, context.linux.door(), thaw)?;
+    match context.run(&script)? {
+        Started::Ready { pid, ports, resumed, greeted, lost, .. } => {
             for error in ports::settle(context, name, &observed.host.home, &spec.ports, &ports) {
                 context.ui.warn(error.source);
+            }
+            if let Some(why) = lost {
+                say_lost(context, name, &why);
+            }
+            if resumed && !greeted {
+                context.ui.warn(format!(
+                    "`{name}` goes on, but its clock could not be set: it is behind; `mvm exec {name} -- date` shows it"
+                ));
             }
             let before = observed.machine(name).and_then(|machine| machine.spec.as_ref().ok());
             ssh_config::refresh(context, name, before.is_none_or(|before| before.user != spec.user));
@@ -291,6 +310,12 @@ fn publish(
         Some(port) => Err(Error::failure(format!("the port {port} of `{name}` is not open"))),
         None => Ok(reached),
     }
+}
+
+fn say_lost(context: &mut Context<'_>, name: &MachineName, why: &str) {
+    context.ui.warn(format!(
+        "`{name}` was suspended, and cannot go on from there: {why}; it is started from its disk"
+    ));
 }
 
 fn explain(name: &MachineName, home: &str, trouble: &microvm::Trouble) -> Error {

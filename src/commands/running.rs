@@ -1,17 +1,18 @@
 //! The machine that a command is about: there, and running, or why not and what helps.
 
 use super::Context;
-use super::reach::Reached;
+use super::reach::{Reached, reach};
 use crate::error::{Error, Result};
-use crate::microvm::{Machine, MachineName, Observed, Scope, State};
+use crate::microvm::{self, Changes, Goal, Machine, MachineName, Observed, Scope, State, Wanted};
 use crate::suggest::closest;
 
-/// Looks at the machine `name`, which has to run.
+/// Looks at the machine `name`, which has to run; one that is suspended is resumed.
 pub(super) fn running(context: &mut Context<'_>, name: &MachineName) -> Result<Reached> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     let not = |what: &str| Error::not_running(format!("the machine `{name}` {what}"));
     match &machine.state {
+        State::Suspended(_) => resume(context, name),
         State::Running(_) if let Some(reached) = Reached::of(&observed, machine) => Ok(reached),
         State::Stopped(_) | State::Running(_) => {
             Err(not("is not running").hint(format!("start it with `mvm start {name}` or `mvm dev {name}`")))
@@ -21,6 +22,25 @@ pub(super) fn running(context: &mut Context<'_>, name: &MachineName) -> Result<R
         State::Stuck(_) => Err(not("runs, but does not answer")
             .hint(format!("`mvm why {name}` shows what is the matter; `mvm dev {name}` restarts it"))),
     }
+}
+
+/// Resumes those of the machines that are suspended; whether there were any.
+pub(super) fn wake<'a>(
+    context: &mut Context<'_>,
+    names: impl IntoIterator<Item = &'a MachineName>,
+) -> Result<bool> {
+    let suspended = context.run(&microvm::suspended(names))?;
+    for name in &suspended {
+        resume(context, &name.parse().map_err(Error::failure)?)?;
+    }
+    Ok(!suspended.is_empty())
+}
+
+/// Resumes a machine that is suspended.
+pub(super) fn resume(context: &mut Context<'_>, name: &MachineName) -> Result<Reached> {
+    let defaults = context.settings.machine.clone();
+    let wanted = Wanted::new(Goal::Start, name, Changes::default(), &defaults);
+    reach(context, &wanted)?.ok_or_else(|| Error::not_running(format!("the machine `{name}` is suspended")))
 }
 
 /// The machine `name` among what was seen.

@@ -138,7 +138,10 @@ fn table(machines: &[Machine]) -> String {
             running.map_or_else(|| "-".to_owned(), |_| network::GUEST.to_string()),
             image,
             cpus,
-            memory,
+            machine
+                .state
+                .suspended()
+                .map_or(memory.clone(), |frozen| format!("{} on disk / {memory}", ui::size(frozen.bytes))),
             format!("{} / {}", ui::size(machine.disk_used), ui::size(machine.disk_size)),
             running.map_or_else(|| "-".to_owned(), |running| ui::duration(running.uptime)),
             running.map_or_else(|| "-".to_owned(), |running| running.pid.to_string()),
@@ -185,6 +188,7 @@ fn as_json(side: &str, observed: &Observed) -> Value {
             "image_id": spec.map(|spec| &spec.image_id),
             "cpus": spec.map(|spec| spec.cpus),
             "memory_mib": spec.map(|spec| spec.memory_mib.mib()),
+            "suspended_bytes": machine.state.suspended().map(|frozen| frozen.bytes),
             "disk_used_bytes": machine.disk_used,
             "disk_size_bytes": machine.disk_size,
             "vmm": running.map(|running| &running.vmm),

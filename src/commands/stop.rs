@@ -14,7 +14,8 @@ Examples:
 
 /// Stop a machine; its disk stays
 ///
-/// The machine shuts down cleanly; when that takes longer than the timeout it is ended by force.
+/// The machine shuts down cleanly; when that takes longer than the timeout it is ended by force. Of one that is suspended the
+/// memory is removed: what its programs had not written to files is gone then (`mvm resume` first, to end them in order).
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Stop {
@@ -43,6 +44,9 @@ pub(super) fn stop(context: &mut Context<'_>, home: &str, name: &MachineName, ti
     let stopped = context.run(&microvm::stop(name, home, timeout))?;
     match stopped.how {
         How::WasNotRunning => context.ui.say(format!("The machine `{name}` was not running.")),
+        How::Discarded => context.ui.say(format!(
+            "The machine `{name}` was suspended: its memory is discarded, its disk stays."
+        )),
         How::Clean => context.ui.say(format!("The machine `{name}` is stopped ({:.1} s).", stopped.seconds)),
         How::Forced if timeout == 0 => context.ui.say(format!("The machine `{name}` was ended by force, as asked for.")),
         How::Forced => context.ui.warn(format!(

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::Context;
+use super::reach::now;
 use super::running::existing;
 use super::which::Which;
 use crate::error::Result;
@@ -68,6 +69,7 @@ fn state(machine: &Machine) -> String {
     match &machine.state {
         State::Stopped(Some(how)) => format!("stopped ({how})"),
         State::Stopped(None) => "stopped".to_owned(),
+        State::Suspended(frozen) => format!("suspended {}", frozen.describe(now())),
         State::Booting(running) => format!("booting for {}", ui::duration(running.uptime)),
         State::Running(running) => format!("running for {}", ui::duration(running.uptime)),
         State::Stuck(running) => format!("running for {}, without an answer", ui::duration(running.uptime)),

@@ -22,8 +22,13 @@ const SESSION: &str = include_str!("../../resources/guest/session");
 const MAKE_USER: &str = include_str!("../../resources/guest/user");
 /// What waits on the serial console.
 const CONSOLE: &str = include_str!("../../resources/guest/console");
+<<<<<<< HEAD
 /// What mounts a shared folder.
 const SHARE: &str = include_str!("../../resources/guest/share");
+=======
+/// What a guest hears when it goes on from a memory.
+const THAWED: &str = include_str!("../../resources/guest/thawed");
+>>>>>>> 58de9bb (suspend and resume: a machine's memory waits on the disk)
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
 /// The guest's side of a project's `provision`.
@@ -59,6 +64,7 @@ pub fn archive(
         ("seed/exec", 0o755, EXEC.to_owned()),
         ("seed/copy", 0o755, COPY.to_owned()),
         ("seed/console", 0o755, CONSOLE.to_owned()),
+        ("seed/thawed", 0o755, THAWED.to_owned()),
         ("seed/provision", 0o755, PROVISION.to_owned()),
         ("seed/share", 0o755, SHARE.to_owned()),
         ("seed/sshd_config", 0o600, sshd_config(foreign, session)),

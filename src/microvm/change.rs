@@ -38,6 +38,12 @@ pub fn rename(observed: &Observed, machine: &Machine, new: &MachineName) -> Resu
         ))
         .hint(format!("`mvm stop {old} && mvm rename {old} {new}`")));
     }
+    if machine.state.suspended().is_some() {
+        return Err(Error::failure(format!(
+            "the machine `{old}` is suspended, and its memory knows that name"
+        ))
+        .hint(format!("`mvm resume {old} && mvm stop {old} && mvm rename {old} {new}`")));
+    }
     Ok(machine.spec.clone().ok().map(|spec| Spec { name: new.clone(), ..spec }))
 }
 

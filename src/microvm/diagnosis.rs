@@ -118,6 +118,12 @@ pub fn diagnose(observed: &Observed, machine: &Machine, remains: &Remains) -> Di
         );
     }
     match &machine.state {
+        State::Suspended(frozen) => match frozen.fits(&observed.host) {
+            Ok(_) => of("it is suspended: its memory waits on the disk", &format!("mvm resume {name}")),
+            Err(why) => {
+                of(&format!("it cannot go on from its memory: {why}"), &format!("{dev}, from its disk"))
+            }
+        },
         State::Running(_) => of("it answers", &format!("mvm ssh {name}")),
         State::Booting(running) => booting(observed, running, remains, &dev, &format!("mvm console {name}")),
         State::Stuck(running) => {

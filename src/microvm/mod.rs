@@ -3,6 +3,7 @@
 mod change;
 mod diagnosis;
 mod environment;
+mod frozen;
 mod mount;
 mod observed;
 mod plan;
@@ -19,6 +20,7 @@ pub use crate::image::ImageName;
 pub use change::{Change, move_to, rename, reset, set, write_change};
 pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
 pub use environment::{Environment, is_name as is_variable_name};
+pub use frozen::{Frozen, Thaw};
 pub use mount::{GuestPath, MountSpec};
 pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
@@ -31,7 +33,9 @@ pub use plan::{
 pub use port::{Listen, Port, Protocol};
 pub use publish::{PortState, PortStates, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
-pub use steps::{How, Started, Stopped, Trouble, create, destroy, destroy_all, start, stop};
+pub use steps::{
+    How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, start, stop, suspend, suspended,
+};
 pub use usage::{Sample, Usage, usage};
 pub use user::UserName;
 
@@ -66,5 +70,6 @@ pub(crate) fn sample_machine(state: State) -> Machine {
         disk_size: 0,
         memory_used: 0,
         ports: PortStates::new(),
+        half_suspended: false,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::frozen::Frozen;
 use super::publish::{self, PortStates};
 use super::spec::{MachineName, Spec};
 use crate::image::{Image, ImageName, seed::Keys};
@@ -47,6 +48,8 @@ pub struct HostFacts {
     /// The one to take, if there is any.
     pub firecracker: Option<Program>,
     pub qemu: Option<Program>,
+    /// The processor, as it calls itself.
+    pub cpu: String,
     /// The TSC's frequency in kHz, where the host's kernel tells it reliably.
     pub tsc_khz: Option<u32>,
     /// The Linux side's clock, in unix seconds.
@@ -135,12 +138,16 @@ pub struct Machine {
     pub memory_used: u64,
     /// Those that it publishes while it runs.
     pub ports: PortStates,
+    /// Whether it was about to be suspended when that was cut off: it lives, and may be paused.
+    pub half_suspended: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// How its VMM ended, when that was not a clean stop.
     Stopped(Option<String>),
+    /// Its memory is on the disk.
+    Suspended(Box<Frozen>),
     /// The VMM runs, and SSH has not been up yet.
     Booting(Running),
     /// SSH answers.
@@ -172,14 +179,23 @@ impl Machine {
 impl State {
     pub fn running(&self) -> Option<&Running> {
         match self {
-            Self::Stopped(_) => None,
+            Self::Stopped(_) | Self::Suspended(_) => None,
             Self::Booting(running) | Self::Running(running) | Self::Stuck(running) => Some(running),
+        }
+    }
+
+    /// The memory of a machine that is suspended.
+    pub fn suspended(&self) -> Option<&Frozen> {
+        match self {
+            Self::Suspended(frozen) => Some(frozen),
+            _ => None,
         }
     }
 
     pub fn word(&self) -> &'static str {
         match self {
             Self::Stopped(_) => "stopped",
+            Self::Suspended(_) => "suspended",
             Self::Booting(_) => "booting",
             Self::Running(_) => "running",
             Self::Stuck(_) => "not answering",
@@ -299,6 +315,7 @@ fn read_host(answer: &Answer) -> Result<HostFacts, AnswerError> {
         tools: tools.map(|(name, path)| (name.to_owned(), path.to_owned())).collect(),
         firecracker: release::preferred(program("FIRECRACKER"), installed),
         qemu: program("QEMU"),
+        cpu: answer.text("CPU").unwrap_or_default().to_owned(),
         tsc_khz: answer.optional("TSC_KHZ")?,
         now: answer.get("NOW")?,
         provisioned: answer.optional("PROVISIONED")?,
@@ -343,7 +360,13 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         Some(text) => Spec::parse(text).map(|spec| Spec { name: name.clone(), ..spec }),
     };
     let state = match answer.text(&of("CELL")) {
-        None => State::Stopped(answer.text(&of("ENDED")).map(str::to_owned)),
+        None => match answer.text(&of("FROZEN")) {
+            Some(meta) => {
+                let now = answer.text(&of("FROZEN_NOW")).unwrap_or_default();
+                State::Suspended(Box::new(Frozen::read(meta.split('\t'), now)))
+            }
+            None => State::Stopped(answer.text(&of("ENDED")).map(str::to_owned)),
+        },
         Some(cell) => {
             let running = read_running(cell)
                 .ok_or_else(|| AnswerError::Invalid { key: of("CELL"), value: cell.to_owned() })?;
@@ -366,8 +389,20 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         .and_then(|text| text.split_once(' '))
         .map_or((0, 0), |(used, size)| (used.parse().unwrap_or(0), size.parse().unwrap_or(0)));
     let memory_used = answer.optional(&of("MEMORY"))?.unwrap_or(0);
+    let half_suspended = answer.text(&of("HALF")).is_some();
     let ports = publish::read(answer, &of("PORT"));
-    Ok(Machine { name, spec, state, started_with, keys, disk_used, disk_size, memory_used, ports })
+    Ok(Machine {
+        name,
+        spec,
+        state,
+        started_with,
+        keys,
+        disk_used,
+        disk_size,
+        memory_used,
+        ports,
+        half_suspended,
+    })
 }
 
 /// `PID UPTIME VMM ACCELERATOR`

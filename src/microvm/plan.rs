@@ -1,6 +1,7 @@
 //! Decides what to do: a pure function from what is there and what is wanted to a list of steps.
 
 use super::Environment;
+use super::frozen::Thaw;
 use super::mount::MountSpec;
 use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::port::Port;
@@ -146,6 +147,7 @@ pub enum Step {
         spec: Spec,
         vmm: Vmm,
         changed: Vec<String>,
+        thaw: Thaw,
     },
 }
 
@@ -170,6 +172,12 @@ impl Step {
                 let ports: Vec<_> = spec.ports.iter().map(ToString::to_string).collect();
                 format!("publish the ports of the machine {}: {}", spec.name, ports.join(", "))
             }
+            Self::Start { spec, vmm, thaw: Thaw::Resume(_), .. } => {
+                format!("resume the machine {}: {}", spec.name, vmm.why)
+            }
+            Self::Start { spec, vmm, thaw: Thaw::Discard(why), .. } => {
+                format!("start the machine {} from its disk ({why}): {}", spec.name, vmm.why)
+            }
             Self::Start { spec, vmm, .. } => format!("start the machine {}: {}", spec.name, vmm.why),
         }
     }
@@ -193,6 +201,8 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     {
         refuse_changes_of_a_running_machine(machine, wanted)?;
         match &machine.state {
+            // The start script finds out whether it is only paused.
+            State::Stuck(_) if machine.half_suspended => {}
             State::Stuck(_) if wanted.goal == Goal::Dev => {
                 let why = "it runs, but does not answer on its SSH port".to_owned();
                 steps.push(Step::End { name: wanted.name.clone(), why });
@@ -244,6 +254,10 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         return Ok(steps);
     }
     let (spec, changed) = if let Some(spec) = existing {
+        if let Some(machine) = machine.filter(|machine| machine.state.suspended().is_some()) {
+            refuse_impossible(spec, &wanted.flags)?;
+            refuse_changes(machine.started_as().unwrap_or(spec), wanted, "is suspended")?;
+        }
         changed(spec, &wanted.changes)?
     } else {
         let spec = new_spec(wanted, observed.host.kvm, asked, image_id);
@@ -257,10 +271,23 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         steps.push(Step::Create(spec.clone()));
     }
     if vmm_is_known {
-        let vmm = Vmm::choose(spec.vmm, &observed.host)?;
-        steps.push(Step::Start { spec, vmm, changed });
+        let (vmm, thaw) = thaw(observed, machine, &spec)?;
+        // What goes on from its memory takes on nothing new.
+        let changed = if matches!(thaw, Thaw::Resume(_)) { Vec::new() } else { changed };
+        steps.push(Step::Start { spec, vmm, changed, thaw });
     }
     Ok(steps)
+}
+
+/// How the machine begins, and with which VMM: a memory is read by the one that wrote it alone.
+fn thaw(observed: &Observed, machine: Option<&Machine>, spec: &Spec) -> Result<(Vmm, Thaw)> {
+    let frozen = machine.and_then(|machine| machine.state.suspended());
+    let thaw = match frozen.map(|frozen| (frozen, frozen.fits(&observed.host))) {
+        Some((frozen, Ok(vmm))) => return Ok((vmm, Thaw::Resume(Box::new(frozen.clone())))),
+        Some((_, Err(why))) => Thaw::Discard(why),
+        None => Thaw::Boot,
+    };
+    Ok((Vmm::choose(spec.vmm, &observed.host)?, thaw))
 }
 
 /// The steps that bring an image; what other images are made with comes first.
@@ -467,7 +494,11 @@ pub fn pending(observed: &Observed, wanted: &Wanted<'_>) -> Vec<String> {
 fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -> Result<()> {
     let (Ok(asked), Some(spec)) = (&machine.spec, machine.started_as()) else { return Ok(()) };
     refuse_impossible(asked, &wanted.flags)?;
-    // `mvm set` may have written down more than it runs with.
+    refuse_changes(spec, wanted, "runs")
+}
+
+/// What runs, or is to go on from its memory, `is` so with the values it has. `mvm set` may have written down others.
+fn refuse_changes(spec: &Spec, wanted: &Wanted<'_>, is: &str) -> Result<()> {
     let lines = differences(spec, &wanted.flags);
     if lines.is_empty() {
         return Ok(());
@@ -475,7 +506,7 @@ fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -
     let flags = flags(&wanted.flags);
     let command = if wanted.goal == Goal::Start { "start" } else { "dev" };
     let name = wanted.name;
-    Err(Error::failure(format!("the machine `{name}` runs with other values: {}", lines.join(", "))).hint(format!(
+    Err(Error::failure(format!("the machine `{name}` {is} with other values: {}", lines.join(", "))).hint(format!(
         "to apply them: `mvm stop {name} && mvm {command} {name}{flags}`; to enter it as it is, leave them out"
     )))
 }

@@ -385,3 +385,42 @@ fn mvm_toml_is_beneath_the_flags() {
     let error = plan(&running, &wanted(Changes { cpus: Some(3), ..Changes::default() })).unwrap_err();
     assert!(error.hints[0].contains("mvm stop web && mvm dev web --cpus 3`"), "{error:?}");
 }
+
+#[test]
+fn a_suspended_machine_goes_on_from_its_memory_where_it_can() {
+    let frozen = crate::microvm::frozen::tests::sample();
+    let mut observed = with_machine(State::Suspended(Box::new(frozen)));
+    let fits = crate::microvm::frozen::tests::host();
+    observed.host = HostFacts {
+        kvm: fits.kvm,
+        cpu: fits.cpu,
+        kernel: fits.kernel,
+        firecracker: fits.firecracker,
+        ..observed.host
+    };
+    let describe = |observed: &Observed| {
+        let steps = try_plan(observed, Goal::Start, Changes::default()).unwrap();
+        steps.iter().map(Step::describe).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(describe(&observed), "resume the machine web: Firecracker 1.16.1 goes on from the memory");
+    let cpus = Changes { cpus: Some(7), ..Changes::default() };
+    let error = try_plan(&observed, Goal::Dev, cpus).unwrap_err();
+    assert!(error.source.to_string().contains("is suspended with other values: cpus: 2 → 7"), "{error:?}");
+    assert!(error.hints[0].contains("mvm stop web && mvm dev web --cpus 7"), "{error:?}");
+    observed.host.cpu = "another".into();
+    assert_eq!(
+        describe(&observed),
+        "start the machine web from its disk (it was suspended on another processor (AMD EPYC)): \
+         Firecracker 1.16.1 with KVM"
+    );
+}
+
+#[test]
+fn a_machine_that_was_left_paused_is_woken_and_not_ended() {
+    let mut observed = with_machine(State::Stuck(running()));
+    assert_eq!(words(&observed, Goal::Dev)[0], "end");
+    observed.machines[0].half_suspended = true;
+    for goal in [Goal::Dev, Goal::Start] {
+        assert_eq!(words(&observed, goal), ["start"]);
+    }
+}

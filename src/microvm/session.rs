@@ -8,6 +8,9 @@ use crate::shell::Call;
 /// What ssh, and the script that starts it, end with when the guest was not reached. A command may end with it as well.
 pub const NOT_REACHED: i32 = 255;
 
+/// What they end with where the machine is suspended, so that nothing was run.
+pub const SUSPENDED: i32 = 252;
+
 const LIB: &str = include_str!("../../resources/scripts/cell/lib.sh");
 const MACHINES: &str = include_str!("../../resources/scripts/microvm/lib.sh");
 /// However mvm ends, what it started ends with it.

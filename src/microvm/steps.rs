@@ -2,7 +2,7 @@
 
 use super::publish::{self, FORWARD, PortStates};
 use super::ssh;
-use super::{MachineName, Spec, UserName};
+use super::{Frozen, HostFacts, MachineName, Running, Spec, Thaw, UserName};
 use crate::image::{
     Image,
     seed::{self, Keys},
@@ -11,7 +11,7 @@ use crate::linux::Door;
 use crate::network;
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
-use crate::vmm::{Launch, Vmm};
+use crate::vmm::{Kind, Launch, Vmm, memory};
 
 /// How long a guest may take until it answers, in seconds. In software a boot takes 4 s on a quiet host; a busy one
 /// must not fail for it, nor one whose KVM is itself emulated.
@@ -20,7 +20,17 @@ const BOOT_SECONDS: u32 = 180;
 /// How a start ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Started {
-    Ready { pid: u32, newly: bool, ports: PortStates },
+    Ready {
+        pid: u32,
+        newly: bool,
+        ports: PortStates,
+        /// Whether it goes on from its memory.
+        resumed: bool,
+        /// Whether a resumed guest heard what time it is.
+        greeted: bool,
+        /// Why its memory was lost, and it was started from its disk.
+        lost: Option<String>,
+    },
     Failed(Trouble),
 }
 
@@ -50,6 +60,8 @@ pub enum How {
     WasNotRunning,
     Clean,
     Forced,
+    /// It was suspended, and its memory was removed.
+    Discarded,
 }
 
 pub fn create(spec: &Spec) -> serde_json::Result<Script<()>> {
@@ -67,13 +79,24 @@ pub fn start(
     launch: &Launch,
     keys: &Keys,
     door: Door,
+    thaw: &Thaw,
 ) -> anyhow::Result<Script<Started>> {
     let foreign = image.tools.as_ref().map(|_| &image.config);
     let user = spec.user.as_ref().map(UserName::as_str);
     let session: Vec<_> = spec.env.pairs().collect();
     let seed = seed::archive(spec.name.as_str(), user, keys, foreign, &session)?;
     let accelerator = if vmm.accelerated { "kvm" } else { "tcg" };
-    Ok(script!("microvm/start" with ["cell/lib", "microvm/lib"], read_started)
+    let words = memory::words(vmm.kind, Some(&vmm.program), spec.name.as_str());
+    let mut script = script!("microvm/start" with ["cell/lib", "microvm/lib", "vmm/lib"], read_started);
+    if let Thaw::Resume(frozen) = thaw {
+        script = script
+            .input("THAW_DISK", frozen.disk.as_str())
+            .input("THAW_ARGV", words.argv.join("\n"))
+            .input("THAW_LOAD", words.load)
+            .input("MASTER", ssh::master(&spec.name).join("\n"));
+    }
+    Ok(script
+        .input("UNPAUSE", words.unpause)
         .input("NAME", spec.name.as_str())
         .input("IMAGE", spec.image_id.as_str())
         .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())
@@ -89,6 +112,7 @@ pub fn start(
         .input("MTU", network::MTU.to_string())
         .input("TAP", network::TAP)
         .input("HOST_CIDR", network::HOST_CIDR)
+        .input("HOST_MAC", network::HOST_MAC)
         .input("GUEST_IP", network::GUEST.to_string())
         .input("GUEST_MAC", network::GUEST_MAC)
         .args(&launch.argv)
@@ -102,6 +126,9 @@ fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
             pid: answer.get("PID")?,
             newly: answer.text("STARTED") == Some("yes"),
             ports: publish::read(answer, "PORT"),
+            resumed: answer.text("RESUMED") == Some("yes"),
+            greeted: answer.text("GREETED") != Some("no"),
+            lost: text("LOST"),
         },
         Some(_) => Started::Failed(Trouble {
             exit: text("EXIT"),
@@ -110,6 +137,51 @@ fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
             vmm_log: text("VMM_LOG").unwrap_or_default(),
             console: answer.all("CONSOLE").map(str::to_owned).collect(),
         }),
+    })
+}
+
+/// Which of the machines are suspended.
+pub fn suspended<'a>(names: impl IntoIterator<Item = &'a MachineName>) -> Script<Vec<String>> {
+    let read = |answer: &Answer| Ok(answer.all("SUSPENDED").map(str::to_owned).collect());
+    script!("microvm/awake" with ["cell/lib"], read).args(names.into_iter().map(MachineName::as_str))
+}
+
+/// How a suspension went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspended {
+    /// What the memory takes on the host, in bytes.
+    pub bytes: u64,
+    /// How long the guest stood still while its memory was written, in milliseconds.
+    pub paused: u64,
+    /// All in all, in milliseconds.
+    pub took: u64,
+    /// Whether the guest wrote out its files before.
+    pub synced: bool,
+}
+
+/// Writes the machine's memory to its folder, and ends its processes.
+pub fn suspend(spec: &Spec, running: &Running, kind: Kind, host: &HostFacts) -> Script<Suspended> {
+    let words = memory::words(kind, memory::program(kind, host), spec.name.as_str());
+    script!("microvm/suspend" with ["cell/lib", "microvm/lib", "vmm/lib"], read_suspended)
+        .input("NAME", spec.name.as_str())
+        .input("VMM", running.vmm.as_str())
+        .input("MEMORY_BYTES", spec.memory_mib.bytes().to_string())
+        .input("PAUSE", words.pause)
+        .input("UNPAUSE", words.unpause)
+        .input("SAVE", words.save)
+        .input("SAVE_CHANGES", words.save_changes)
+        .input("META", Frozen::facts(host))
+        .args(["ssh"])
+        .args(ssh::options(&host.home, &spec.name, "root"))
+        .args([ssh::host_alias(&spec.name), "sync".to_owned()])
+}
+
+fn read_suspended(answer: &Answer) -> Result<Suspended, AnswerError> {
+    Ok(Suspended {
+        bytes: answer.get("BYTES")?,
+        paused: answer.get("PAUSED")?,
+        took: answer.get("TOOK")?,
+        synced: answer.text("SYNCED") == Some("yes"),
     })
 }
 
@@ -132,6 +204,7 @@ fn read_stopped(answer: &Answer) -> Result<Stopped, AnswerError> {
         how: match answer.text("HOW") {
             Some("none") => How::WasNotRunning,
             Some("clean") => How::Clean,
+            Some("discarded") => How::Discarded,
             _ => How::Forced,
         },
         seconds: answer.get::<f64>("TOOK")? / 100.0,

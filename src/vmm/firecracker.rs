@@ -7,7 +7,7 @@ use crate::microvm::{HostFacts, Spec};
 use crate::network;
 
 /// The API's socket, in the machine's folder.
-const API_SOCKET: &str = "api.sock";
+pub(super) const API_SOCKET: &str = "api.sock";
 
 pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, epoch: u64) -> Launch {
     let Files { folder, tools, .. } = image;

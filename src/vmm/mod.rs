@@ -3,6 +3,7 @@
 //! A VMM is started in its machine's folder, so its paths are relative: short, and the same for every machine.
 
 mod firecracker;
+pub mod memory;
 mod qemu;
 pub mod release;
 
@@ -22,6 +23,19 @@ impl Kind {
         match self {
             Self::Firecracker => "firecracker",
             Self::Qemu => "qemu",
+        }
+    }
+
+    /// The kind of that word.
+    pub fn read(word: &str) -> Option<Self> {
+        [Self::Firecracker, Self::Qemu].into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Firecracker => "Firecracker",
+            Self::Qemu => "QEMU",
         }
     }
 }
@@ -105,6 +119,16 @@ impl Vmm {
             program,
             accelerated,
         })
+    }
+
+    /// The VMM of a machine that goes on from a memory, which no other can read.
+    pub(crate) fn resuming(kind: Kind, program: &Program, host: &HostFacts) -> Self {
+        Self {
+            kind,
+            program: program.clone(),
+            accelerated: host.kvm == Kvm::Usable,
+            why: format!("{} {} goes on from the memory", kind.title(), program.version),
+        }
     }
 
     /// What starts the machine `spec` from the image in `image`, a path as seen from the machine's folder.

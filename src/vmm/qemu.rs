@@ -47,7 +47,8 @@ pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, ep
     add(&["-netdev", &format!("tap,id=net,ifname={},script=no,downscript=no,vhost=off", network::TAP)]);
     let rom = if bus == Bus::Pci { ",romfile=" } else { "" };
     add(&["-device", &format!("virtio-net-{device},netdev=net,mac={}{rom}", network::GUEST_MAC)]);
-    add(&["-qmp", "unix:api.sock,server=on,wait=off"]);
+    // Two pipes, which a script can speak through; a socket would want a program for it.
+    add(&["-chardev", "pipe,id=qmp,path=run/qmp", "-mon", "chardev=qmp,mode=control"]);
     Launch { argv, config: None, watch_halt: false }
 }
 

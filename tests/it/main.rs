@@ -23,4 +23,5 @@ mod ports;
 mod project;
 mod scripts;
 mod setup;
+mod suspend;
 mod ubuntu;

@@ -20,3 +20,4 @@ mod network;
 mod oci;
 mod ports;
 mod session;
+mod suspend;

@@ -1,17 +1,18 @@
 # inside: root of a cell's namespaces sets up its network, then becomes the VMM, whose process so holds the namespaces.
-# In: SUPERVISOR, READY (a file descriptor), TAP, HOST_CIDR, GUEST_IP, GUEST_MAC, MTU, HALT_WATCH, "$@" the VMM.
+# In: SUPERVISOR, READY (a file descriptor), TAP, HOST_CIDR, HOST_MAC, GUEST_IP, GUEST_MAC, MTU, HALT_WATCH, "$@" the VMM.
 set -eu
 echo ready >&"$READY"
 exec {READY}>&-
 # The supervisor died before this process could be told to die with it.
 [[ $PPID == "$SUPERVISOR" ]] || exit 1
 
-# A tap that nobody else has, since the namespace is new. The guest's address is known: no ARP.
+# A tap that nobody else has, since the namespace is new. The guest's address is known: no ARP. Its own is always the same,
+# since a guest that is resumed remembers it.
 ip -batch - <<IP
 link set lo up
 tuntap add dev $TAP mode tap
 addr add $HOST_CIDR dev $TAP
-link set $TAP mtu $MTU up
+link set $TAP address $HOST_MAC mtu $MTU up
 neigh replace $GUEST_IP lladdr $GUEST_MAC dev $TAP nud permanent
 IP
 echo 1 >/proc/sys/net/ipv4/ip_forward

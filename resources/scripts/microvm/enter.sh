@@ -9,42 +9,9 @@ umask 077
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "${MVM_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/mvm}/machines/${NAME:?}" 2>/dev/null || exit 255
 
-# connected: whether the connection is there. One that is stopped will never answer, and is ended.
-connected() {
-  local pid started
-  { read -r pid started _ <run/master; } 2>/dev/null && same_process "$pid" "$started" || return 1
-  if [[ $STATE == [Tt] ]]; then
-    kill -KILL "$pid"
-    return 1
-  fi
-  [[ -S run/ssh ]]
-}
-
-# connect: the cell's supervisor opens the connection, so that it ends with the cell.
-connect() {
-  local clock tries ended known=" "
-  cell_alive . && cell_vmm . && sshd_was_up . || exit 255
-  printf '%s\0' "$@" >"run/master.$$" && mv "run/master.$$" run/master.argv
-  for ended in run/master run/master.ended; do
-    ! { read -r ended _ <"$ended"; } 2>/dev/null || known+="$ended "
-  done
-  exec {clock}<> <(:)
-  for ((tries = 0; tries < 3000; tries++)); do
-    # Asked again now and then: the connection before may just have been ending.
-    ((tries % 50 > 0)) || kill -USR1 "$CELL_PID" 2>/dev/null || exit 255
-    read -r -t 0.01 -u "$clock" _
-    ! connected || return 0
-    # Another one than those that were there before came, and went.
-    if { read -r ended _ <run/master.ended; } 2>/dev/null && [[ $known != *" $ended "* ]]; then
-      cat run/master.log >&2
-      exit 255
-    fi
-  done
-  echo "mvm: the machine \`$NAME\` lets nobody connect" >&2
-  exit 255
-}
-
-connected || connect "$@"
+# A suspended machine is resumed by mvm, and then entered.
+[[ ! -e frozen/meta ]] || cell_alive . || exit 252
+master_connects "$@" || exit 255
 words=(ssh -F none -S run/ssh -o LogLevel=ERROR -o SendEnv=COLORTERM -o SendEnv=NO_COLOR)
 # A connection that breaks at this moment must not be replaced by one outside the cell, to who knows whom.
 words+=(-o ControlMaster=no -o 'ProxyCommand=exit 255')

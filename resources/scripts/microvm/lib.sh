@@ -91,3 +91,40 @@ answer_ports() {
 vmm_log() {
   { grep -a -v 'bus_error: MissingAddressRange' "$1/vmm.log" || true; } 2>/dev/null | tail -n "$2" | tr -cd '[:print:]\n'
 }
+
+# master_there: whether the connection that sessions share is there. One that is stopped will never answer, and is ended.
+master_there() {
+  local pid started
+  { read -r pid started _ <run/master; } 2>/dev/null && same_process "$pid" "$started" || return 1
+  if [[ $STATE == [Tt] ]]; then
+    kill -KILL "$pid"
+    return 1
+  fi
+  [[ -S run/ssh ]]
+}
+
+# master_connects SSH…: has the machine's supervisor open that connection, so that it ends with the cell, unless it is there.
+# In the machine's folder; NAME is the machine's.
+master_connects() {
+  local clock tries ended known=" "
+  ! master_there || return 0
+  cell_alive . && cell_vmm . && sshd_was_up . || return 1
+  printf '%s\0' "$@" >"run/master.$$" && mv "run/master.$$" run/master.argv
+  for ended in run/master run/master.ended; do
+    ! { read -r ended _ <"$ended"; } 2>/dev/null || known+="$ended "
+  done
+  exec {clock}<> <(:)
+  for ((tries = 0; tries < 3000; tries++)); do
+    # Asked again now and then: the connection before may just have been ending.
+    ((tries % 50 > 0)) || kill -USR1 "$CELL_PID" 2>/dev/null || return 1
+    read -r -t 0.01 -u "$clock" _ || true
+    ! master_there || return 0
+    # Another one than those that were there before came, and went.
+    if { read -r ended _ <run/master.ended; } 2>/dev/null && [[ $known != *" $ended "* ]]; then
+      cat run/master.log >&2
+      return 1
+    fi
+  done
+  echo "mvm: the machine lets nobody connect" >&2
+  return 1
+}

@@ -4,5 +4,7 @@
 set -u
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "${MVM_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/mvm}/machines/${NAME:?}" 2>/dev/null || exit 255
+# A suspended machine is resumed by mvm, and then entered.
+[[ ! -e frozen/meta ]] || cell_alive . || exit 252
 cell_alive . && cell_vmm . && sshd_was_up . || exit 255
 exec nsenter -t "$VMM_PID" -U -n --preserve-credentials bash -c "$GUEST_CONNECTS || exit 255; $RELAY" mvm-proxy "$VMM_PID"

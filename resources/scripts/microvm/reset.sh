@@ -12,5 +12,7 @@ make_disk disk.img.new
 # The old disk is there until the new one is whole.
 sync disk.img.new
 mv disk.img.new disk.img
+# A memory belongs to its disk.
+rm -rf frozen frozen.new
 event . "reset: a new disk"
 answer FREED "$freed"

@@ -3,7 +3,10 @@
 # In: NAME, IMAGE (the folder's name), DISK_BYTES, AS (which VMM, how), BOOT_SECONDS, CELL and INSIDE (the supervisor's
 #     scripts), FORWARD and PORTS (microvm/lib), VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json
 #     on one line and the seed archive.
-# Out: PID; STARTED yes|no; PORT for each port; or TROUBLE exited|silent with EXIT and CONSOLE lines.
+#     For a suspended machine also THAW_DISK (the disk that its memory belongs to), THAW_ARGV (the VMM's words, where
+#     they were not kept), THAW_LOAD, UNPAUSE (what is said to it) and MASTER (what opens a connection).
+# Out: PID; STARTED yes|no; RESUMED yes, GREETED no; LOST (why the memory was not resumed); PORT for each port; or TROUBLE
+#     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
 read -r vm_json
 lock "$NAME"
@@ -22,16 +25,15 @@ grow() {
   resize2fs disk.img
 }
 
-launch() {
+# prepare: what a cell needs in run/, whichever way its machine begins.
+prepare() {
   # What a killed cell left; Firecracker does not start beside an old socket.
-  cell_end "$machine"
+  cell_end .
   mkdir -p run
+  mkfifo run/qmp.in run/qmp.out
   rm -f api.sock run/exit
   [[ -p run/console ]] || mkfifo run/console
   trim_events
-  grow
-  write_spec "$vm_json"
-  cat "../../images/$IMAGE/initrd" - >run/initrd || die no-space "cannot write $machine/run/initrd"
   printf '%s\n' "$vm_json" >run/vm.json
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh
@@ -39,21 +41,106 @@ launch() {
   want_ports
   printf '%s' "${VMM_CONFIG:-}" >run/vmm.json
   printf '%s\n' "$AS" >run/as
-  : >console.log
   : >vmm.log
-  # The cell outlives this script: it has its own session, and none of our files.
   event . "start: $AS"
+}
+
+# supervise VMM…: the cell outlives this script: it has its own session, and none of our files.
+supervise() {
   setsid bash run/cell.sh "$@" </dev/null >>vmm.log 2>&1 3>&- 9>&- &
 }
 
-started=no
+# launch VMM…: boots. What was frozen would not fit the disk any more.
+launch() {
+  rm -rf frozen frozen.new
+  prepare
+  grow
+  write_spec "$vm_json"
+  cat "../../images/$IMAGE/initrd" - >run/initrd || die no-space "cannot write $machine/run/initrd"
+  : >console.log
+  supervise "$@"
+}
+
+# thaw: goes on where the machine was suspended. False, with LOST as the reason, where that fails; then nothing of it runs.
+thaw() {
+  local words boot
+  LOST=''
+  if [[ $(disk_identity) != "$THAW_DISK" ]]; then
+    LOST='its disk was changed meanwhile'
+  elif ! grep -q -x -F "FILES=$(frozen_identity frozen)" frozen/meta; then
+    LOST='the files of its memory were changed meanwhile'
+  elif [[ -e frozen/thawing && $(<frozen/thawing) != "$(</proc/sys/kernel/random/boot_id)" ]]; then
+    LOST='the host went down just when it was resumed'
+  fi
+  [[ -z $LOST ]] || return 1
+  prepare
+  [[ ! -e frozen/vm.json ]] || ln -f frozen/vm.json run/vm.json
+  if [[ -e frozen/argv ]]; then
+    mapfile -t words <frozen/argv
+    ln frozen/initrd run/initrd
+    if [[ ${words[-1]} != defer ]]; then words+=(-incoming defer); fi
+  else
+    mapfile -t words <<<"$THAW_ARGV"
+  fi
+  supervise "${words[@]}"
+  if ! { vmm_open "${AS%% *}" && vmm_says "$THAW_LOAD"; }; then
+    LOST="${VMM_FAULT:-the VMM ended at once}"
+  else
+    # From here on the disk changes: after a loss of power nothing else would tell.
+    cat /proc/sys/kernel/random/boot_id >frozen/thawing
+    sync frozen/thawing frozen
+    vmm_says "$UNPAUSE" || LOST=$VMM_FAULT
+  fi
+  if [[ -n $LOST ]]; then
+    cell_end .
+    return 1
+  fi
+  # Firecracker has the memory mapped, and the next suspension writes on from it.
+  mv frozen run/thawed
+  [[ $VMM == firecracker ]] || rm -rf run/thawed
+  : >run/up
+}
+
+# After a resume the guest hears what time it is, and gets new randomness, before anybody enters.
+greet() {
+  local words guest input
+  mapfile -t words <<<"$MASTER"
+  master_connects "${words[@]}" || return 1
+  words=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255' -T "mvm-$NAME")
+  coproc timeout 30 "${words[@]}" /run/mvm/thawed
+  guest=$! input=${COPROC[1]}
+  # The time is that of the moment at which the guest listens.
+  read -r _ <&"${COPROC[0]}" || return 1
+  { printf '%s\n' "$EPOCHREALTIME" && head -c 64 /dev/urandom; } >&"$input" || return 1
+  exec {input}>&-
+  wait "$guest"
+}
+
+started=no resumed=no
 # A supervisor without a VMM that has not begun is one at its end.
 if ! cell_alive "$machine" || { [[ -s run/vmm ]] && ! cell_vmm "$machine"; }; then
-  step "Starting $NAME"
   started=yes
-  launch "$@"
+  if [[ -n ${THAW_DISK:-} && -e frozen/meta ]]; then
+    step "Resuming $NAME"
+    if thaw; then
+      resumed=yes
+      cat >/dev/null
+    else
+      answer LOST "$LOST"
+      event . "not resumed: $LOST"
+    fi
+  fi
+  if [[ $resumed == no ]]; then
+    step "Starting $NAME"
+    launch "$@"
+  fi
 else
   step "Waiting for $NAME"
+  # Whoever suspended it did not come to an end: it is paused, and lives.
+  if [[ -e frozen.new || -e frozen ]]; then
+    vmm_open "${AS%% *}" && vmm_says "$UNPAUSE"
+    rm -rf frozen.new frozen
+  fi
   cat >/dev/null
 fi
 
@@ -66,7 +153,7 @@ while ((SECONDS < deadline)); do
     # A chatty guest must not make this slow; a mark may be cut by the end of a read.
     ((${#text} <= 8192)) || text=${text: -4096}
   fi
-  if [[ $text =~ mvm:\ [0-9.]+\ sshd ]] && cell_vmm "$machine" && guest_connects "$VMM_PID"; then
+  if [[ -e run/up || $text =~ mvm:\ [0-9.]+\ sshd ]] && cell_vmm "$machine" && guest_connects "$VMM_PID"; then
     ready=yes
     break
   fi
@@ -81,6 +168,11 @@ if [[ $ready == yes ]]; then
   fi
   # Spares a look the reading of the console.
   : >run/up
+  if [[ $resumed == yes ]]; then
+    answer RESUMED yes
+    event . resumed
+    greet || answer GREETED no
+  fi
   answer PID "$VMM_PID"
   answer STARTED "$started"
   ports_settled

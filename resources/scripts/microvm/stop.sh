@@ -1,6 +1,6 @@
 # microvm/stop: asks the guest to power off, waits, and ends the VMM by force when that takes too long. Safe to repeat.
 # In: NAME, SECONDS_TO_WAIT (0: by force at once), "$@" the command that asks the guest, run in the cell.
-# Out: HOW none|clean|forced, TOOK (hundredths of a second), CONSOLE lines when forced.
+# Out: HOW none|clean|forced|discarded, TOOK (hundredths of a second), CONSOLE lines when forced.
 : "${NAME:?}" "${SECONDS_TO_WAIT:?}"
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
@@ -33,5 +33,8 @@ case $how in
   forced) event "$machine" "stop: ended by force after $SECONDS_TO_WAIT s" ;;
 esac
 cell_end "$machine"
+# A memory fits no other boot.
+[[ $how != none || ! -e $machine/frozen/meta ]] || how=discarded
+rm -rf "$machine/frozen" "$machine/frozen.new"
 answer HOW "$how"
 answer TOOK $(((${EPOCHREALTIME/./} - began) / 10000))

@@ -1,0 +1,102 @@
+# Speaking with a machine's VMM, from the machine's folder. What is said is data: one line each, for Firecracker
+# `METHOD PATH JSON`, for QEMU a command of QMP.
+
+# vmm_open KIND: opens the way to the VMM of a cell, and waits for one that is just starting. False when it ends meanwhile.
+vmm_open() {
+  VMM=$1 SAID=0 VMM_SINCE=$SECONDS
+  if [[ $VMM == qemu ]]; then
+    exec {QMP_OUT}<>run/qmp.out {QMP_IN}<>run/qmp.in
+    # QEMU refuses it from the second time on.
+    qemu_says '{"execute":"qmp_capabilities"}' || [[ $VMM_REPLY == *CommandNotFound* ]] || return 1
+    qemu_says '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events","state":true}]}}'
+  else
+    exec {VMM_CLOCK}<> <(:)
+    until curl -s --unix-socket api.sock http://localhost/ >/dev/null 2>&1; do
+      vmm_may_come || return 1
+      read -r -t 0.01 -u "$VMM_CLOCK" _ || true
+    done
+  fi
+}
+
+# vmm_may_come: whether an answer is worth waiting for. One that is just starting may not have said yet who it is.
+vmm_may_come() {
+  [[ ! -e run/exit ]] && { cell_vmm . || ((SECONDS - VMM_SINCE < 60)); }
+}
+
+# vmm_says LINES: says them one after the other. False at the first that fails, and then VMM_FAULT has what was answered;
+# VMM_REPLY has the last answer.
+vmm_says() {
+  local line
+  while IFS= read -r line; do
+    [[ -z $line ]] || "${VMM}_says" "$line" || return 1
+  done <<<"$1"
+}
+
+firecracker_says() {
+  local method path body
+  read -r method path body <<<"$1"
+  # No time limit: a large memory takes its time, and curl ends when Firecracker does.
+  if ! VMM_REPLY=$(curl -sS --unix-socket api.sock -X "$method" -H 'Content-Type: application/json' -w '\n%{http_code}' \
+    ${body:+--data-binary @-} "http://localhost$path" <<<"$body" 2>&1); then
+    VMM_FAULT=$VMM_REPLY
+    return 1
+  fi
+  [[ $VMM_REPLY != *$'\n'2?? ]] || return 0
+  VMM_FAULT=${VMM_REPLY%$'\n'*}
+  VMM_FAULT=${VMM_FAULT#*'"fault_message":"'}
+  VMM_FAULT=${VMM_FAULT%'"}'*}
+  return 1
+}
+
+# A migration is over only when its event says so.
+qemu_says() {
+  local id=$$-$((++SAID)) line answered=no migrated=yes
+  [[ $1 != *'"execute":"migrate"'* && $1 != *'"execute":"migrate-incoming"'* ]] || migrated=no
+  printf '%s\n' "${1%\}},\"id\":\"$id\"}" >&"$QMP_IN"
+  until [[ $answered == yes && $migrated == yes ]]; do
+    if ! IFS= read -r -t 0.5 -u "$QMP_OUT" line; then
+      VMM_FAULT='QEMU ended'
+      vmm_may_come || return 1
+      continue
+    fi
+    case $line in
+      *"\"id\": \"$id\""*'"error"'* | *'"error"'*"\"id\": \"$id\""*)
+        VMM_REPLY=$line VMM_FAULT=${line#*'"desc": "'}
+        VMM_FAULT=${VMM_FAULT%%'"'*}
+        return 1
+        ;;
+      *"\"id\": \"$id\""*) VMM_REPLY=$line answered=yes ;;
+      *'"MIGRATION"'*'"completed"'*) migrated=yes ;;
+      *'"MIGRATION"'*'"failed"'* | *'"MIGRATION"'*'"cancelled"'*)
+        VMM_FAULT='QEMU could not carry the memory over'
+        return 1
+        ;;
+    esac
+  done
+}
+
+# vmm_version: answers its version, by its own word.
+vmm_version() {
+  if [[ $VMM == qemu ]]; then
+    qemu_says '{"execute":"query-version"}' &&
+      [[ $VMM_REPLY =~ \"micro\":\ ([0-9]+),\ \"minor\":\ ([0-9]+),\ \"major\":\ ([0-9]+) ]] &&
+      echo "${BASH_REMATCH[3]}.${BASH_REMATCH[2]}.${BASH_REMATCH[1]}"
+  else
+    firecracker_says 'GET /version' && [[ $VMM_REPLY =~ \"firecracker_version\":\"([^\"]+)\" ]] &&
+      echo "${BASH_REMATCH[1]}"
+  fi
+}
+
+# disk_identity: what tells a disk that nobody wrote to from another one: size, time of the last write, its first 64 KiB
+# (with the file system's own id).
+disk_identity() {
+  local stamp sum
+  stamp=$(stat -c '%s %.9Y' disk.img)
+  sum=$(head -c 65536 disk.img | sha256sum)
+  printf '%s %s\n' "$stamp" "${sum%% *}"
+}
+
+# frozen_identity DIR: the files of a memory, as they were written.
+frozen_identity() {
+  (cd "$1" && shopt -s nullglob && stat -c '%n %s %.9Y' memory state* | tr '\n' ' ')
+}
