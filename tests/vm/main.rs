@@ -19,5 +19,6 @@ mod mount;
 mod network;
 mod oci;
 mod ports;
+mod project;
 mod session;
 mod suspend;
