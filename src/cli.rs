@@ -3,15 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-<<<<<<< HEAD
     bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, mount,
-    port, proxy, rename, reset, schema, set, setup, shell, ssh, ssh_config, start, status, stop, top, up,
-    why,
-=======
-    bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, port,
-    proxy, rename, reset, resume, schema, set, setup, shell, ssh, ssh_config, start, status, stop, suspend,
-    top, up, why,
->>>>>>> 58de9bb (suspend and resume: a machine's memory waits on the disk)
+    port, proxy, rename, reset, resume, schema, set, setup, shell, ssh, ssh_config, start, status, stop,
+    suspend, top, up, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;

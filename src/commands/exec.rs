@@ -1,12 +1,7 @@
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
-<<<<<<< HEAD
-use super::running::running;
-=======
-use super::Context;
 use super::running::{running, wake};
->>>>>>> 58de9bb (suspend and resume: a machine's memory waits on the disk)
 use super::which::Which;
 use super::{Context, shares};
 use crate::config;

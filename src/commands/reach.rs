@@ -164,16 +164,10 @@ fn act(
             spec.created = now();
             context.run(&microvm::create(&spec)?)?;
         }
-<<<<<<< HEAD
-        Step::Start { spec, vmm, changed } => {
-            let pid = start(context, observed, wanted, &spec, &vmm, &changed)?;
-            let (home, user) = (observed.host.home.clone(), spec.user.clone());
-            return Ok(Some(Reached { home, pid, user, spec: Some(spec) }));
-=======
         Step::Start { spec, vmm, changed, thaw } => {
             let pid = start(context, observed, wanted, &spec, &vmm, &changed, &thaw)?;
-            return Ok(Some(Reached { home: observed.host.home.clone(), pid, user: spec.user }));
->>>>>>> 58de9bb (suspend and resume: a machine's memory waits on the disk)
+            let (home, user) = (observed.host.home.clone(), spec.user.clone());
+            return Ok(Some(Reached { home, pid, user, spec: Some(spec) }));
         }
     }
     Ok(None)

@@ -6,10 +6,16 @@ use super::{Context, start};
 use crate::error::{Error, Result};
 use crate::microvm::{Scope, State};
 
+const EXAMPLES: &str = "\
+Examples:
+  mvm resume web
+  mvm exec web -- uptime          resumes it as well";
+
 /// Let a suspended machine go on from its memory
 ///
 /// Its clock is set before anybody enters. `mvm start`, `dev`, `ssh`, `exec` and `cp` resume a machine by themselves.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Resume {
     #[command(flatten)]
     which: Which,

@@ -11,7 +11,7 @@ use crate::vmm::Kind;
 const EXAMPLES: &str = "\
 Examples:
   mvm suspend web
-  mvm resume web          (so do `mvm ssh web`, `mvm exec web -- …` and `mvm start web`)";
+  mvm resume web";
 
 /// Write a machine's memory to disk and free what it takes; it goes on from there when it is next wanted
 ///

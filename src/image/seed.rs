@@ -22,13 +22,10 @@ const SESSION: &str = include_str!("../../resources/guest/session");
 const MAKE_USER: &str = include_str!("../../resources/guest/user");
 /// What waits on the serial console.
 const CONSOLE: &str = include_str!("../../resources/guest/console");
-<<<<<<< HEAD
 /// What mounts a shared folder.
 const SHARE: &str = include_str!("../../resources/guest/share");
-=======
 /// What a guest hears when it goes on from a memory.
 const THAWED: &str = include_str!("../../resources/guest/thawed");
->>>>>>> 58de9bb (suspend and resume: a machine's memory waits on the disk)
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
 /// The guest's side of a project's `provision`.
