@@ -50,6 +50,8 @@ fn options_with(keys: &str, name: &MachineName, user: &str) -> Vec<String> {
         // What costs the guest least time in software emulation (ARCHITECTURE.md).
         "KexAlgorithms=^curve25519-sha256".to_owned(),
         "Compression=no".to_owned(),
+        "SendEnv=COLORTERM".to_owned(),
+        "SendEnv=NO_COLOR".to_owned(),
     ] {
         words.push("-o".to_owned());
         words.push(option);

@@ -110,6 +110,14 @@ impl Host {
         Seen::new(args, self.mvm_command(args).output().unwrap())
     }
 
+    /// What a shell line has to begin with, for mvm to be this user's as in [`Host::command`].
+    pub(crate) fn home_variable(&self) -> String {
+        match self.who {
+            Who::User if is_root() => String::new(),
+            _ => format!("MVM_HOME='{}' ", self.home.display()),
+        }
+    }
+
     /// Runs mvm, which has to succeed.
     pub(crate) fn ok(&self, args: &[&str]) -> Seen {
         let seen = self.mvm(args);

@@ -66,6 +66,7 @@ fn a_command_gets_its_arguments_input_and_output_as_they_are() {
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap().unwrap();
     assert!(output.stdout == bytes, "{} bytes came back", output.stdout.len());
+    crate::fidelity::arguments_arrive_as_given(&host, "session");
     host.ok(&["destroy", "session", "--yes"]);
 }
 
@@ -82,14 +83,12 @@ fn sessions_are_the_machines_user() {
     // Others by ssh as well, and what is copied is that user's.
     let config = host.ok(&["ssh-config", "user"]).stdout;
     assert!(config.contains("\n  User me\n"), "{config}");
-    host.ok(&["cp", host.program().to_str().unwrap(), "user:mvm"]);
-    assert_eq!(
-        host.ok(&["exec", "user", "--", "stat", "-c", "%U %n", "/home/me/mvm"]).stdout,
-        "me /home/me/mvm\n"
-    );
-    let seen = host.mvm(&["cp", "user:mvm", "user:/etc/mvm"]);
+    host.ok(&["cp", "/etc/hosts", "user:copied"]);
+    let owner = host.ok(&["exec", "user", "--", "stat", "-c", "%U", "/home/me/copied"]).stdout;
+    assert_eq!(owner, "me\n");
+    let seen = host.mvm(&["cp", "/etc/hosts", "user:/etc/copied"]);
     assert!(seen.code == 1 && seen.stderr.contains("cannot write in '/etc'"), "{seen}");
-    host.ok(&["cp", "-u", "root", "user:/home/me/mvm", "user:/etc/mvm"]);
+    host.ok(&["cp", "-u", "root", "/etc/hosts", "user:/etc/copied"]);
     // It has it from its next start on; until then sessions are who they were.
     host.ok(&["set", "user", "--user", "root"]);
     assert_eq!(host.ok(&["exec", "user", "--", "id", "-un"]).stdout, "me\n");
@@ -118,5 +117,6 @@ fn the_guest_is_a_sane_place() {
         guest - i64::try_from(now.as_secs()).unwrap()
     };
     assert!(apart.abs() < 60, "the guest's clock is {apart} s off");
+    crate::terminal::a_session_has_a_real_terminal(&host, "sane");
     host.ok(&["destroy", "sane", "--yes"]);
 }
