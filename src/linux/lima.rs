@@ -70,7 +70,8 @@ impl Linux for Lima {
 
     /// By a connection of its own, which ends with the command in it, and so with the machine.
     fn carry(&self, listen: SocketAddr, socket: &str, lock: &str) -> Option<Call> {
-        const HELD: &str = "exec 8<\"$0\" && exec setpriv --pdeathsig TERM flock --shared 8";
+        // Its parent is the server's process of this very connection, which else would wait for the last client.
+        const HELD: &str = r#"exec 8<"$0" && setpriv --pdeathsig TERM flock --shared 8; kill -TERM "$PPID""#;
         let mut argv = self.ssh(&["-f", "-T", "-n"]);
         for option in [
             "LogLevel=ERROR",
@@ -84,7 +85,7 @@ impl Linux for Lima {
             argv.extend(["-o", option].map(OsString::from));
         }
         argv.extend(["-L".into(), format!("{listen}:{socket}").into(), ALIAS.into(), "--".into()]);
-        argv.push(line(&["bash", "-c", HELD, lock].map(OsString::from)));
+        argv.push(line(&["setpriv", "--pdeathsig", "TERM", "bash", "-c", HELD, lock].map(OsString::from)));
         Some(Call::new(argv))
     }
 
@@ -192,7 +193,9 @@ mod tests {
         let text = words.join(" ");
         assert!(text.contains("-f -T -n") && text.contains("-o ControlPath=none"), "{text}");
         assert!(
-            text.contains("-L [::1]:8080:/m/8080tcp@--1.sock lima-mvm -- cd / && exec bash -c"),
+            text.contains(
+                "-L [::1]:8080:/m/8080tcp@--1.sock lima-mvm -- cd / && exec setpriv --pdeathsig TERM bash -c"
+            ),
             "{text}"
         );
     }
