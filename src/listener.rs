@@ -45,6 +45,17 @@ pub fn holder(listen: Listen) -> Option<Holder> {
     of_lsof(&said(&words)?, listen)
 }
 
+/// The command that tells root which process has the port.
+pub fn tell(listen: Listen) -> String {
+    let (port, tcp) = (listen.address.port(), listen.protocol == Protocol::Tcp);
+    match (cfg!(target_os = "linux"), tcp) {
+        (true, true) => format!("ss -lntp 'sport = :{port}'"),
+        (true, false) => format!("ss -lnup 'sport = :{port}'"),
+        (false, true) => format!("lsof -nP -iTCP:{port} -sTCP:LISTEN"),
+        (false, false) => format!("lsof -nP -iUDP:{port}"),
+    }
+}
+
 /// What a program prints; nothing where it is not there.
 fn said(words: &[&str]) -> Option<String> {
     let output = shell::run(&Call::new(words.iter().copied()), &mut |_| {}).ok()?;

@@ -10,8 +10,8 @@ use super::which::Which;
 use super::{Context, ports};
 use crate::error::{Error, Result};
 use crate::microvm::{
-    self, Listen, Machine, MachineName, Port as Published, PortState, Scope, Spec, readable_spec,
-    refuse_port_conflict,
+    self, Listen, Machine, MachineName, Port as Published, PortState, Publication, Scope, Spec,
+    readable_spec, refuse_port_conflict,
 };
 
 const EXAMPLES: &str = "\
@@ -90,44 +90,72 @@ pub fn run(context: &mut Context<'_>, args: &Port) -> Result<ExitCode> {
 }
 
 fn add(context: &mut Context<'_>, args: &Add) -> Result<ExitCode> {
-    let port = &args.port;
-    let name = &args.which.name(context)?;
+    let port = args.port;
+    let name = args.which.name(context)?;
+    undisturbed(|strict| add_once(context, &name, port, strict))
+}
+
+fn rm(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
+    let OnHost(listen) = args.port;
+    let name = args.which.name(context)?;
+    undisturbed(|strict| rm_once(context, &name, listen, strict))
+}
+
+/// Two that change the same machine at the same moment: the later one looks again, unless `once` is not strict. (A vm.json that was
+/// written by hand never looks as it was read.)
+fn undisturbed(mut once: impl FnMut(bool) -> Result<bool>) -> Result<ExitCode> {
+    for _ in 0..5 {
+        if once(true)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    once(false).map(|_| ExitCode::SUCCESS)
+}
+
+/// False where the machine was changed by another meanwhile.
+fn add_once(context: &mut Context<'_>, name: &MachineName, port: Published, strict: bool) -> Result<bool> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     let spec = readable_spec(machine)?;
-    let wanted = Published::merge(&spec.ports, &[*port]);
+    let wanted = Published::merge(&spec.ports, &[port]);
     refuse_port_conflict(&wanted)?;
     let runs = machine.state.running().is_some();
-    if wanted == spec.ports && (!runs || ports::is_open(&machine.ports, port)) {
+    if wanted == spec.ports && (!runs || ports::is_open(&machine.ports, &port)) {
         context.ui.say(format!("`{name}` publishes {port} already."));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
-    ports::claim(context, name, &[*port], Some(machine))?;
+    // What a machine that does not run is to publish may well be another's now.
+    if runs {
+        ports::claim(context, name, &[port], Some(machine))?;
+    } else {
+        ports::refuse_uncarried(context, &[port])?;
+    }
     if context.settings.dry_run {
         context.ui.data(format!("publish {port} of the machine {name}"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
-    let spec = Spec { ports: wanted, ..spec.clone() };
-    let script = microvm::publish(&spec, context.linux.door())?;
+    let new = Spec { ports: wanted, ..spec.clone() };
+    let change = format!("publishes {port}");
+    let script = microvm::publish(strict.then_some(spec), &new, &change, context.linux.door())?;
     match context.run(&script)? {
-        None => context.ui.say(format!("`{name}` publishes {port} from its next start on.")),
-        Some(states) => {
-            let failed = ports::settle(context, name, &observed.host.home, &[*port], &states);
+        Publication::Stale => return Ok(false),
+        Publication::Later => context.ui.say(format!("`{name}` publishes {port} from its next start on.")),
+        Publication::Now(states) => {
+            let failed = ports::settle(context, name, &observed.host.home, &[port], &states);
             if let Some(error) = failed.into_iter().next() {
                 return Err(error);
             }
             context.ui.say(format!("{} leads to the port {} of `{name}`.", port.listen, port.guest));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
-fn rm(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
-    let OnHost(listen) = &args.port;
-    let name = &args.which.name(context)?;
+/// As [`add_once`].
+fn rm_once(context: &mut Context<'_>, name: &MachineName, listen: Listen, strict: bool) -> Result<bool> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let spec = readable_spec(existing(context, &observed, name)?)?;
-    let Some(port) = named(&spec.ports, *listen) else {
+    let Some(port) = named(&spec.ports, listen) else {
         let error = Error::failure(format!("`{name}` publishes no port {listen}"));
         let all: Vec<_> = spec.ports.iter().map(ToString::to_string).collect();
         return Err(if all.is_empty() {
@@ -138,14 +166,17 @@ fn rm(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
     };
     if context.settings.dry_run {
         context.ui.data(format!("take {port} off the machine {name}"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
     let left = spec.ports.iter().copied().filter(|other| *other != port).collect();
-    let spec = Spec { ports: left, ..spec.clone() };
-    let script = microvm::publish(&spec, context.linux.door())?;
-    context.run(&script)?;
+    let new = Spec { ports: left, ..spec.clone() };
+    let change = format!("publishes {port} no more");
+    let script = microvm::publish(strict.then_some(spec), &new, &change, context.linux.door())?;
+    if context.run(&script)? == Publication::Stale {
+        return Ok(false);
+    }
     context.ui.say(format!("`{name}` publishes {port} no more."));
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 /// The one that is meant: exactly, or the only one of that number.

@@ -18,11 +18,8 @@ pub(super) fn claim(
     ports: &[Port],
     machine: Option<&Machine>,
 ) -> Result<()> {
+    refuse_uncarried(context, ports)?;
     for port in ports {
-        if context.linux.door() == Door::Socket && port.listen.protocol == Protocol::Udp {
-            return Err(Error::failure(format!("{} does not carry UDP: {port}", context.linux.describe()))
-                .hint("publish a TCP port; or run the machine on a Linux host itself"));
-        }
         if machine.is_some_and(|machine| is_open(&machine.ports, port)) {
             continue;
         }
@@ -39,6 +36,16 @@ pub(super) fn claim(
         }
     }
     Ok(())
+}
+
+/// What a Linux side that is another host cannot bring here.
+pub(super) fn refuse_uncarried(context: &Context<'_>, ports: &[Port]) -> Result<()> {
+    let udp = ports.iter().find(|port| port.listen.protocol == Protocol::Udp);
+    match udp.filter(|_| context.linux.door() == Door::Socket) {
+        None => Ok(()),
+        Some(port) => Err(Error::failure(format!("{} does not carry UDP: {port}", context.linux.describe()))
+            .hint("publish a TCP port; or run the machine on a Linux host itself")),
+    }
 }
 
 pub(super) fn is_open(states: &PortStates, port: &Port) -> bool {
@@ -164,7 +171,7 @@ fn explain(context: &mut Context<'_>, name: &MachineName, port: &Port, error: &s
                 None => Error::failure(format!(
                     "the port {listen} is taken by a process that this user may not see"
                 ))
-                .hint(another),
+                .hint(format!("{another}; as root `{}` tells which process it is", listener::tell(listen))),
             }
         }
         ErrorKind::PermissionDenied => {

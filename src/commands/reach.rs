@@ -8,8 +8,8 @@ use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
 use crate::microvm::{
-    self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Port, Scope, Spec, Started, Step,
-    Thaw, UserName, Wanted, pending, plan,
+    self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Port, PortStates, Publication, Scope,
+    Spec, Started, Step, Thaw, UserName, Wanted, pending, plan,
 };
 use crate::project;
 use crate::ui::Ui;
@@ -259,7 +259,11 @@ fn start(
     let launch = vmm.launch(spec, &observed.host, &files, now());
     let script = microvm::start(spec, image, vmm, &launch, &keys, context.linux.door(), thaw)?;
     match context.run(&script)? {
-        Started::Ready { pid, ports, resumed, greeted, lost, .. } => {
+        Started::Ready { pid, newly, mut ports, resumed, greeted, lost } => {
+            // One that another mvm was starting has the ports that that one asked for.
+            if !newly && !spec.ports.iter().all(|port| ports::is_open(&ports, port)) {
+                ports = open_ports(context, spec)?.unwrap_or(ports);
+            }
             for error in ports::settle(context, name, &observed.host.home, &spec.ports, &ports) {
                 context.ui.warn(error.source);
             }
@@ -282,6 +286,17 @@ fn start(
     }
 }
 
+/// Tells a machine that runs which ports to open; nothing where it does not any more.
+fn open_ports(context: &mut Context<'_>, spec: &Spec) -> Result<Option<PortStates>> {
+    let all: Vec<_> = spec.ports.iter().map(ToString::to_string).collect();
+    let change = format!("publishes {}", all.join(" "));
+    let script = microvm::publish(None, spec, &change, context.linux.door())?;
+    Ok(match context.run(&script)? {
+        Publication::Now(states) => Some(states),
+        Publication::Stale | Publication::Later => None,
+    })
+}
+
 /// Opens the ports that a machine lacks which runs.
 fn publish(
     context: &mut Context<'_>,
@@ -295,8 +310,7 @@ fn publish(
     // What it was to have before is no reason to fail now.
     let asked = |port: &&Port| wanted.changes.ports.contains(port);
     let new: Vec<_> = spec.ports.iter().filter(asked).copied().collect();
-    let script = microvm::publish(spec, context.linux.door())?;
-    let states = context.run(&script)?.ok_or_else(gone)?;
+    let states = open_ports(context, spec)?.ok_or_else(gone)?;
     for error in ports::settle(context, name, home, &spec.ports, &states) {
         context.ui.warn(error.source);
     }

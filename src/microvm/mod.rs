@@ -31,7 +31,7 @@ pub use plan::{
     refuse_port_conflict,
 };
 pub use port::{Listen, Port, Protocol};
-pub use publish::{PortState, PortStates, publish, socket};
+pub use publish::{PortState, PortStates, Publication, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{
     How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, start, stop, suspend, suspended,

@@ -43,13 +43,37 @@ pub(super) fn lines(ports: &[Port], door: Door) -> String {
     ports.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Writes down `spec` with its ports; opens and closes those of a machine that runs. Nothing where it does not run.
-pub fn publish(spec: &Spec, door: Door) -> serde_json::Result<Script<Option<PortStates>>> {
-    let read = |answer: &Answer| Ok((answer.text("RUNS") == Some("yes")).then(|| read(answer, "PORT")));
+/// What became of a change of a machine's ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Publication {
+    /// Nothing: the machine was changed by another meanwhile.
+    Stale,
+    /// It does not run, and has them at its next start.
+    Later,
+    Now(PortStates),
+}
+
+/// Writes down `spec` with its ports, and opens and closes those of a machine that runs; only where it still is as `before` says.
+/// `change` is for its events.
+pub fn publish(
+    before: Option<&Spec>,
+    spec: &Spec,
+    change: &str,
+    door: Door,
+) -> serde_json::Result<Script<Publication>> {
+    let read = |answer: &Answer| {
+        Ok(match answer.text("RUNS") {
+            None => Publication::Stale,
+            Some("yes") => Publication::Now(read(answer, "PORT")),
+            Some(_) => Publication::Later,
+        })
+    };
+    let both = [spec.line()?, before.map_or(Ok(Vec::new()), Spec::line)?].concat();
     Ok(script!("microvm/ports" with ["cell/lib", "microvm/lib"], read)
         .input("NAME", spec.name.as_str())
+        .input("CHANGE", change)
         .input("PORTS", lines(&spec.ports, door))
-        .payload(spec.line()?))
+        .payload(both))
 }
 
 /// `KEY=ID open`, or the id and why it is not.

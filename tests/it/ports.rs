@@ -52,6 +52,22 @@ fn ports_of_a_stopped_machine_are_remembered() {
     assert!(listed.as_array().unwrap().contains(&expected), "{listed:#}");
     assert!(ok(&host, &["ls"]).contains(" 18080:81 15353:53/udp "));
 
+    // Several at once lose none.
+    std::thread::scope(|scope| {
+        for port in 18081..18085 {
+            let host = &host;
+            scope.spawn(move || ok(host, &["port", "add", &port.to_string(), "api"]));
+        }
+    });
+    assert_eq!(spec(&host, "api")["ports"].as_array().unwrap().len(), 4);
+    // One that was written by hand.
+    let text = serde_json::to_string_pretty(&spec(&host, "api")).unwrap();
+    host.write("home/mvm/machines/api/vm.json", &text);
+    ok(&host, &["port", "rm", "18081", "api"]);
+    assert_eq!(spec(&host, "api")["ports"].as_array().unwrap().len(), 3);
+    let events = host.read("home/mvm/machines/api/events.log");
+    assert!(events.lines().count() == 5 && events.ends_with(" publishes 18081:18081 no more\n"), "{events}");
+
     ok(&host, &["port", "rm", "18080", "web"]);
     assert_eq!(spec(&host, "web")["ports"], json!(["15353:53/udp"]));
     let shown = host.mvm_as_is(&["port", "rm", "18080", "web"]);
@@ -59,39 +75,9 @@ fn ports_of_a_stopped_machine_are_remembered() {
     ok(&host, &["port", "rm", "15353:53/udp", "web"]);
     // As an older mvm would have written it.
     assert_eq!(spec(&host, "web").get("ports"), None);
-    assert_eq!(ok(&host, &["port", "ls", "--json"]), "[]\n");
+    assert_eq!(ok(&host, &["port", "ls", "web", "--json"]), "[]\n");
     let shown = host.mvm_as_is(&["port", "ls", "wbe"]);
     assert!(shown.code == 1 && shown.stderr.contains("did you mean `web`"), "{shown}");
-}
-
-#[test]
-fn a_port_that_cannot_be_opened_is_explained() {
-    let host = host();
-    symlink(which("ss").unwrap(), host.path("bin/ss")).unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let shown = host.mvm_as_is(&["port", "add", &format!("{port}:80"), "web"]);
-    let holder = format!("the port 127.0.0.1:{port} is taken by `it-");
-    assert!(shown.code == 1 && shown.stderr.contains(&holder), "{shown}");
-    assert!(shown.stderr.contains(&format!("(PID {})", std::process::id())), "{shown}");
-    assert!(shown.stderr.contains("another port of this host, such as `"), "{shown}");
-    // Nothing was written down, and nothing is made where a start would fail for it.
-    assert_eq!(spec(&host, "web").get("ports"), None);
-    let shown = host.mvm_as_is(&["port", "add", "203.0.113.9:80:80", "web"]);
-    assert!(shown.code == 1 && shown.stderr.contains("no address 203.0.113.9"), "{shown}");
-    for (text, why) in
-        [("8080:80/sctp", "neither tcp nor udp"), ("[::1:8080:80", "brackets"), ("http", "no port")]
-    {
-        let shown = host.mvm_as_is(&["start", "new", "-p", text]);
-        assert!(shown.code == 2 && shown.stderr.contains(why), "{shown}");
-    }
-    let first = fs_err::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
-    if first.trim().parse::<u16>().unwrap() > 81 {
-        host.open("home/mvm");
-        let shown = host.mvm(&["port", "add", "81", "web"]);
-        assert!(shown.code == 3 && shown.stderr.contains("ip_unprivileged_port_start=81"), "{shown}");
-        assert!(shown.stderr.contains("such as `8081:81`"), "{shown}");
-    }
 }
 
 /// A process that is taken for a machine's.
@@ -118,24 +104,49 @@ impl Drop for Stand {
     }
 }
 
-/// In the fake VM: a machine that boots, with a port that is open there.
-fn boots_in_the_vm(host: &TestHost, stand: &Stand, listen: SocketAddr) -> String {
-    let dir = "home/vm/.local/share/mvm/machines/web";
-    let spec = format!(
-        r#"{{"version":1,"name":"web","image":"debian:bookworm","image_id":"abc","cpus":1,"memory_mib":512,"disk_bytes":134217728,"vmm":"auto","created":1,"ports":["{listen}:80"]}}"#
-    );
-    let id = format!("{}tcp", listen.port());
-    for (file, text) in [
-        ("vm.json", spec),
-        ("run/cell", stand.identity()),
-        ("run/vmm", stand.identity()),
-        ("run/as", "qemu tcg\n".into()),
-        (&*format!("run/ports/{id}"), stand.identity()),
-        (&format!("run/ports/{id}.log"), "listening\n".into()),
-    ] {
-        host.write(&format!("{dir}/{file}"), &text);
+/// A machine that boots, with ports that are open.
+fn boots(host: &TestHost, dir: &str, stand: &Stand, open: &[SocketAddr]) {
+    let ports: Vec<_> = open.iter().map(|listen| format!("{listen}:80")).collect();
+    let spec = json!({"version": 1, "name": "web", "image": "debian:bookworm", "image_id": "abc", "cpus": 1,
+        "memory_mib": 512, "disk_bytes": 128 << 20, "vmm": "auto", "created": 1, "ports": ports});
+    let write = |file: &str, text: &str| host.write(&format!("{dir}/{file}"), text);
+    write("vm.json", &format!("{spec}\n"));
+    write("run/cell", &stand.identity());
+    write("run/vmm", &stand.identity());
+    write("run/as", "qemu tcg\n");
+    for listen in open {
+        write(&format!("run/ports/{}tcp", listen.port()), &stand.identity());
+        write(&format!("run/ports/{}tcp.log", listen.port()), "listening\n");
     }
-    format!("{}/run/ports/{id}.sock", host.path(dir).display())
+}
+
+#[test]
+fn a_port_that_cannot_be_opened_is_explained() {
+    let (host, stand) = (host(), Stand::new());
+    boots(&host, "home/mvm/machines/web", &stand, &[]);
+    symlink(which("ss").unwrap(), host.path("bin/ss")).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let shown = host.mvm_as_is(&["port", "add", &format!("{port}:80"), "web"]);
+    let holder = format!("the port 127.0.0.1:{port} is taken by `it-");
+    assert!(shown.code == 1 && shown.stderr.contains(&holder), "{shown}");
+    assert!(shown.stderr.contains(&format!("(PID {})", std::process::id())), "{shown}");
+    assert!(shown.stderr.contains("another port of this host, such as `"), "{shown}");
+    assert_eq!(spec(&host, "web")["ports"], json!([]));
+    let shown = host.mvm_as_is(&["port", "add", "203.0.113.9:80:80", "web"]);
+    assert!(shown.code == 1 && shown.stderr.contains("no address 203.0.113.9"), "{shown}");
+    for (text, why) in
+        [("8080:80/sctp", "neither tcp nor udp"), ("[::1:8080:80", "brackets"), ("http", "no port")]
+    {
+        let shown = host.mvm_as_is(&["start", "new", "-p", text]);
+        assert!(shown.code == 2 && shown.stderr.contains(why), "{shown}");
+    }
+    let first = fs_err::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if first.trim().parse::<u16>().unwrap() > 81 {
+        let shown = host.mvm(&["port", "add", "81", "web"]);
+        assert!(shown.code == 3 && shown.stderr.contains("ip_unprivileged_port_start=81"), "{shown}");
+        assert!(shown.stderr.contains("such as `8081:81`"), "{shown}");
+    }
 }
 
 #[test]
@@ -144,7 +155,9 @@ fn ports_in_the_lima_vm_are_brought_to_this_host_by_whatever_looks() {
     vm(&host, "Running");
     let stand = Stand::new();
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let socket = boots_in_the_vm(&host, &stand, listen);
+    let dir = "home/vm/.local/share/mvm/machines/web";
+    boots(&host, dir, &stand, &[listen]);
+    let socket = format!("{}/run/ports/{}tcp.sock", host.path(dir).display(), listen.port());
     let carried =
         || host.log().lines().filter(|line| line.contains(" -L ")).map(str::to_owned).collect::<Vec<_>>();
 

@@ -1,11 +1,12 @@
 //! From no VM to a machine in it, and every way in and out.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::common::process::Seen;
+use crate::common::process::{Seen, wait_until};
 use crate::common::skipped;
 use crate::host::{instance, lima};
 
@@ -22,6 +23,17 @@ fn a_machine_in_the_lima_vm() {
     let seen = lima.ok(&["dev", "box", "--", "uname -n; cat /proc/sys/kernel/ostype"]);
     assert_eq!(seen.stdout, "box\nLinux\n", "{seen}");
     assert_eq!(lima.mvm(&["ssh", "box", "--", "exit 42"]).code, 42);
+
+    // A port of it is one of this host's own loopback.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    lima.ok(&["port", "add", &format!("{}:22", port.port()), "box"]);
+    let mut banner = [0; 4];
+    TcpStream::connect(port).unwrap().read_exact(&mut banner).unwrap();
+    assert_eq!(&banner, b"SSH-");
+    let seen = lima.ok(&["port", "ls", "box"]);
+    assert!(seen.stdout.contains("open"), "{seen}");
+    lima.ok(&["port", "rm", &port.port().to_string(), "box"]);
+    wait_until("the port's end", || TcpStream::connect(port).is_err());
 
     let status = lima.status();
     assert_eq!(status["lima"]["status"], "running", "{status:#}");

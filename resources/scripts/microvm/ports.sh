@@ -1,10 +1,21 @@
 # microvm/ports: which ports of a machine are published, from now on and at its next start. Safe to repeat.
-# In: NAME, PORTS (microvm/lib), stdin vm.json on one line. Out: RUNS yes|no, PORT for each that is asked for.
-: "${NAME:?}"
-read -r vm_json
+# In: NAME, CHANGE (what is new, for the events), PORTS (microvm/lib), stdin vm.json on one line; on the next, vm.json as this was
+#     decided on, empty where it does not matter.
+# Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else RUNS yes|no, PORT for each that is asked for.
+: "${NAME:?}" "${CHANGE:?}"
+IFS= read -r vm_json
+IFS= read -r before || true
 lock "$NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
-write_spec "$vm_json"
+IFS= read -r now <vm.json || true
+if [[ -n $before && $before != "$now" ]]; then
+  answer STALE yes
+  exit 0
+fi
+if [[ $vm_json != "$now" ]]; then
+  write_spec "$vm_json"
+  event . "$CHANGE"
+fi
 if ! cell_alive . || ! cell_vmm .; then
   answer RUNS no
   exit 0
