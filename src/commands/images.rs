@@ -13,7 +13,7 @@ use crate::image::oci::{self, PullError, Reference, Registry, credentials};
 use crate::image::pack::{self, Kind, Source};
 use crate::image::{self, ImageName, OwnName, kernel};
 use crate::lock::Lock;
-use crate::microvm::{Changes, Goal, ImageState, MachineName, Observed, Scope, Wanted};
+use crate::microvm::{Changes, Goal, ImageState, Lacking, MachineName, Observed, Scope, Wanted};
 
 /// What was made, or was there already.
 pub(super) struct Made {
@@ -109,7 +109,9 @@ pub(super) fn ready(context: &mut Context<'_>) -> Result<Observed> {
     let name: MachineName = DEFAULT_MACHINE.parse().map_err(Error::failure)?;
     let defaults = context.settings.machine.clone();
     let changes = Changes { image: Some(image), ..Changes::default() };
-    reach(context, &Wanted::new(Goal::Setup, &name, changes, &defaults))?;
+    // An image has no need of a VMM yet.
+    let lacking = Lacking { firecracker: true, ..Lacking::default() };
+    reach(context, &Wanted { lacking, ..Wanted::new(Goal::Setup, &name, changes, &defaults) })?;
     context.look(scope)
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::common::process::{Seen, wait_until};
 use crate::common::skipped;
 use crate::host::{instance, lima};
+use crate::set_up::home;
 
 /// A machine in the status.
 fn named(status: &Value, name: &str) -> Value {
@@ -74,6 +75,25 @@ fn bytes_pass_both_ways_as_they_are() {
     let seen = lima.mvm(&["shell", "--", "echo", "two  words", "$HOME"]);
     assert_eq!(seen.stdout, "two  words $HOME\n", "{seen}");
     assert_eq!(lima.mvm(&["shell", "--", "exit 7"]).code, 7);
+
+    // An image goes in as a stream, and out with its kernel and tools.
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "file", &bytes[..]).unwrap();
+    let (tree, export) = (home().join("tree.tar"), home().join("l/tree.mvm"));
+    fs_err::write(&tree, tar.into_inner().unwrap()).unwrap();
+    fs_err::remove_file(&export).unwrap_or_default();
+    lima.ok(&["image", "import", tree.to_str().unwrap(), "--as", "tree"]);
+    lima.ok(&["image", "export", "tree", "-o", export.to_str().unwrap()]);
+    let mut files = tar::Archive::new(fs_err::File::open(&export).unwrap());
+    let names: Vec<_> =
+        files.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
+    let expected = ["image.json", "kernel", "initrd", "tools", "base"].map(std::path::PathBuf::from);
+    assert_eq!(names, expected);
+    fs_err::remove_file(&export).unwrap();
+    lima.ok(&["image", "rm", "tree"]);
 }
 
 #[test]

@@ -16,6 +16,9 @@ for file in kernel initrd tools; do
   rm -f "$file"
   ln "$from/$source" "$file" 2>/dev/null || cp "$from/$source" "$file" || give_up no-space "cannot write $work/$file"
 done
+# To the disk while its digest is made.
+sync base &
+syncing=$!
 json=$(<"$from/image.json")
 # entry_of FILE: what that image.json says of one of its files.
 entry_of() {
@@ -31,5 +34,6 @@ id=${id:0:12}
 printf '{"version":1,"id":"%s","name":"%s","suite":"","arch":"%s","created":%s,%s%s}\n' \
   "$id" "$NAME" "$HOSTTYPE" "$EPOCHSECONDS" "$files" "${META:+,$META}" >image.json ||
   give_up no-space "cannot write $work/image.json"
+wait "$syncing" || true
 place "$work" "$id"
 answer ID "$id"
