@@ -5,17 +5,17 @@ use super::running::existing;
 use super::start::Sizes;
 use super::which::Which;
 use crate::error::Result;
-use crate::microvm::{self, Changes, Scope, UserName};
+use crate::microvm::{self, Changes, Scope, UserName, grows_now};
 
 const EXAMPLES: &str = "\
 Examples:
   mvm set web --cpus 4 --memory 4G       from its next start on
-  mvm set web --disk 40G                 a disk grows, and never shrinks
+  mvm set web --disk 40G                 now; a disk never shrinks
   mvm set web --user me                  sessions are `me` then, with sudo";
 
 /// Change what a machine is given: CPUs, memory, disk, the user that sessions are
 ///
-/// A machine that is stopped has it when it is started; one that runs goes on as it is, and has it from its next start on.
+/// The disk of a machine that runs grows at once. All else it has from its next start on; until then it goes on as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cpus", "memory", "disk", "user"]))]
 pub struct Set {
@@ -46,9 +46,23 @@ pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     context.run(&microvm::write_change(&change)?)?;
-    for line in &change.lines {
+    let mut grown = false;
+    if let Some(kind) = grows_now(machine, &change) {
+        match context.run(&microvm::grow(&change.spec, kind, &observed.host.home))? {
+            None => grown = true,
+            Some(why) => context.ui.warn(format!("the disk does not grow while the machine runs: {why}")),
+        }
+    }
+    let (now, later): (Vec<&String>, Vec<_>) =
+        change.lines.iter().partition(|line| grown && line.starts_with("disk:"));
+    for line in now {
+        context.ui.say(format!("`{name}`: {line}, now"));
+    }
+    for line in &later {
         context.ui.say(format!("`{name}`: {line}"));
     }
-    context.ui.say(format!("It holds {when}"));
+    if !later.is_empty() {
+        context.ui.say(format!("It holds {when}"));
+    }
     Ok(ExitCode::SUCCESS)
 }

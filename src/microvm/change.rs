@@ -1,11 +1,15 @@
 //! Changing a machine that is there: what it is to have, its name, its disk.
 
-use super::observed::{Machine, Observed};
+use std::ffi::OsString;
+
+use super::observed::{Machine, Observed, State};
 use super::plan::{Changes, changed, check_against_host, readable_spec};
 use super::spec::{MachineName, Spec};
+use super::ssh;
 use crate::error::{Error, Result};
 use crate::script;
 use crate::shell::Script;
+use crate::vmm::{Kind, memory};
 
 /// What a machine is to have from its next start on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,36 @@ pub fn write_change(change: &Change) -> serde_json::Result<Script<()>> {
         .payload(change.spec.line()?))
 }
 
+/// Whether the disk of `machine` can grow now: it runs, and is to have more than it runs with.
+pub fn grows_now(machine: &Machine, change: &Change) -> Option<Kind> {
+    let State::Running(running) = &machine.state else { return None };
+    let has = machine.started_as()?.disk_bytes;
+    if change.spec.disk_bytes > has { Kind::read(&running.vmm) } else { None }
+}
+
+/// Grows the disk of a machine that runs; the answer is why it could not be, if it could not.
+pub fn grow(spec: &Spec, kind: Kind, home: &str) -> Script<Option<String>> {
+    // The guest hears of it in its own time.
+    const GROW: &str = "while [ \"$(($(cat /sys/block/vdb/size) * 512))\" -lt \"$1\" ]; do sleep 0.1; done; \
+                        if [ -d /run/mvm/tools ]; then exec /run/mvm/tool usr/sbin/resize2fs /dev/vdb; fi; \
+                        exec resize2fs /dev/vdb";
+    let bytes = spec.disk_bytes.bytes();
+    let words = ["/run/mvm/busybox", "sh", "-c", GROW, "grow", &bytes.to_string()].map(OsString::from);
+    script!("microvm/grow" with ["cell/lib", "microvm/lib", "vmm/lib"], |answer| {
+        match answer.text("GROWN") {
+            Some(_) => Ok(None),
+            None => answer.get("FAULT").map(Some),
+        }
+    })
+    .input("NAME", spec.name.as_str())
+    .input("VMM", kind.word())
+    .input("GROW", memory::grow(kind, bytes))
+    .input("DISK_BYTES", bytes.to_string())
+    .args(["ssh"])
+    .args(ssh::options(home, &spec.name, "root"))
+    .args([OsString::from(ssh::host_alias(&spec.name)), ssh::quoted(&words)])
+}
+
 /// Gives the machine `old` its new name.
 pub fn move_to(old: &MachineName, new: &MachineName, spec: Option<&Spec>) -> serde_json::Result<Script<()>> {
     Ok(script!("microvm/rename" with ["cell/lib", "microvm/lib"], |_| Ok(()))
@@ -74,8 +108,7 @@ pub fn reset(spec: &Spec) -> Script<u64> {
 mod tests {
     use super::*;
     use crate::error::Kind;
-    use crate::microvm::observed::{Running, State};
-    use crate::microvm::{DiskSize, Memory, sample_machine};
+    use crate::microvm::{DiskSize, Memory, Running, sample_machine};
 
     fn observed(state: State, spec: std::result::Result<(), &str>) -> Observed {
         let mut machine = sample_machine(state);
@@ -112,6 +145,26 @@ mod tests {
                 Some(vec!["memory: 512 MiB → 2 GiB".to_owned(), "disk: 10 GiB → 20 GiB".to_owned()])
             );
             assert_eq!(lines(&same), None);
+        }
+    }
+
+    #[test]
+    fn a_disk_grows_at_once_where_the_machine_answers() {
+        let grown = |state, bytes: u64| {
+            let observed = observed(state, Ok(()));
+            let changes = Changes { disk: Some(DiskSize::from_bytes(bytes)), ..Changes::default() };
+            let change = set(&observed, &observed.machines[0], &changes).unwrap();
+            change.is_some_and(|change| grows_now(&observed.machines[0], &change).is_some())
+        };
+        let State::Running(cell) = running() else { panic!() };
+        for (state, bytes, now) in [
+            (running(), 20 << 30, true),
+            (running(), 10 << 30, false),
+            (State::Stopped(None), 20 << 30, false),
+            (State::Booting(cell.clone()), 20 << 30, false),
+            (State::Stuck(cell), 20 << 30, false),
+        ] {
+            assert_eq!(grown(state.clone(), bytes), now, "{state:?}");
         }
     }
 

@@ -117,6 +117,18 @@ fn firecracker(program: Option<&Program>, id: &str) -> Words {
     }
 }
 
+/// What the VMM is told when the machine's disk is to have `bytes`; the file has them already.
+pub fn grow(kind: Kind, bytes: u64) -> String {
+    match kind {
+        Kind::Qemu => {
+            json!({"execute": "block_resize", "arguments": {"device": "disk", "size": bytes}}).to_string()
+        }
+        Kind::Firecracker => {
+            format!("PATCH /drives/disk {}", json!({"drive_id": "disk", "path_on_host": "disk.img"}))
+        }
+    }
+}
+
 /// The program of that kind which the host has.
 pub fn program(kind: Kind, host: &HostFacts) -> Option<&Program> {
     match kind {

@@ -88,8 +88,15 @@ fn a_machine_takes_on_new_values_when_stopped() {
         seen.code == 1 && seen.stderr.contains("mvm stop grows && mvm start grows --cpus 2 --disk 2G"),
         "{seen}"
     );
-    let seen = host.ok(&["set", "grows", "--memory", "640M"]);
-    assert!(seen.stderr.contains("from its next start on"), "{seen}");
+    // The disk at once, all else at the next start.
+    let seen = host.ok(&["set", "grows", "--memory", "640M", "--disk", "1536M"]);
+    assert!(
+        seen.stderr.contains("disk: 1 GiB → 1.50 GiB, now\n")
+            && seen.stderr.contains("from its next start on"),
+        "{seen}"
+    );
+    let size = host.inside("grows", "df --output=size -BM / | tail -n 1 | tr -d ' M'");
+    assert!(size.trim().parse::<u32>().unwrap() > 1350, "{size}");
     host.inside("grows", "echo here > /root/file; sync");
     let seen = host.mvm(&["rename", "grows", "grown"]);
     assert!(seen.code == 1 && seen.stderr.contains("mvm stop grows && mvm rename grows grown"), "{seen}");
@@ -97,7 +104,7 @@ fn a_machine_takes_on_new_values_when_stopped() {
     let seen = host.mvm(&["start", "grows", "-d", "--disk", "512M"]);
     assert!(seen.code == 2 && seen.stderr.contains("cannot") | seen.stderr.contains("not shrink"), "{seen}");
     let seen = host.ok(&["start", "grows", "-d", "--disk", "2G", "--cpus", "2"]);
-    assert!(seen.stderr.contains("disk: 1 GiB → 2 GiB") && seen.stderr.contains("cpus: 1 → 2"), "{seen}");
+    assert!(seen.stderr.contains("disk: 1.50 GiB → 2 GiB") && seen.stderr.contains("cpus: 1 → 2"), "{seen}");
     let inside =
         host.inside("grows", "cat /root/file; nproc; df --output=size -BM / | tail -n 1 | tr -d ' M'");
     let lines: Vec<_> = inside.lines().collect();

@@ -34,9 +34,12 @@ console_tail() {
 
 # make_disk FILE: an empty disk of DISK_BYTES.
 make_disk() {
-  # The journal is most of what an empty disk takes: the smallest that serves any size of file system.
-  mke2fs -q -F -t ext4 -m 0 -J size=4 -E nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
-    "$1" $((DISK_BYTES / 1024))k || die no-space "cannot make the disk $1"
+  local options=nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0
+  # The journal is most of what an empty disk takes: the smallest that serves any size of file system. To grow while it is mounted
+  # the journal has to take the reserved descriptors of groups at once: those for 1 TiB, rather than for a thousand times its size.
+  ((DISK_BYTES >= 1 << 40)) || options+=,resize=$(((1 << 40) / 4096))
+  mke2fs -q -F -t ext4 -b 4096 -m 0 -J size=4 -E "$options" "$1" $((DISK_BYTES / 1024))k ||
+    die no-space "cannot make the disk $1"
 }
 
 # write_spec TEXT: the machine's vm.json anew, in the folder that this script is in.

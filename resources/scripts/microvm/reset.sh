@@ -12,6 +12,8 @@ make_disk disk.img.new
 # The old disk is there until the new one is whole.
 sync disk.img.new
 mv disk.img.new disk.img
+# The memory of a suspended machine belongs to the old one.
+rm -rf disk.grows frozen frozen.new
 # A memory belongs to its disk.
 rm -rf frozen frozen.new
 event . "reset: a new disk"

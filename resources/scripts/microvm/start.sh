@@ -17,12 +17,15 @@ cd "$machine" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhi
 grow() {
   local size
   size=$(stat -c %s disk.img)
-  ((size < DISK_BYTES)) || return 0
+  # A growth that was cut off leaves a mark.
+  ((size < DISK_BYTES)) || [[ -e disk.grows ]] || return 0
   step "Growing the disk of $NAME"
-  truncate -s "$DISK_BYTES" disk.img
+  : >disk.grows
+  ((size >= DISK_BYTES)) || truncate -s "$DISK_BYTES" disk.img
   # 1 is a file system that was mended.
   e2fsck -fp disk.img || (($? == 1)) || die disk "the disk $machine/disk.img is damaged: try \`e2fsck -fy\` on it"
   resize2fs disk.img
+  rm -f disk.grows
 }
 
 # prepare: what a cell needs in run/, whichever way its machine begins.
