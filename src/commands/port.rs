@@ -232,7 +232,7 @@ fn table(rows: &[Row<'_>]) -> String {
             port.listen.to_string(),
             port.guest.to_string(),
             match state {
-                None => "stopped".to_owned(),
+                None => machine.state.word().to_owned(),
                 Some(PortState::Open) => "open".to_owned(),
                 Some(PortState::Closed(why)) => format!("closed: {why}"),
             },
@@ -243,7 +243,7 @@ fn table(rows: &[Row<'_>]) -> String {
 
 fn as_json(machine: &Machine, port: &Published, state: Option<&PortState>) -> serde_json::Value {
     let (word, why) = match state {
-        None => ("stopped", None),
+        None => (machine.state.word(), None),
         Some(PortState::Open) => ("open", None),
         Some(PortState::Closed(why)) => ("closed", Some(why)),
     };

@@ -1,6 +1,7 @@
 //! Opening machines' ports on this host, and saying why one cannot be.
 
 use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use super::Context;
 use crate::error::{Error, Result};
@@ -23,7 +24,11 @@ pub(super) fn claim(
         if machine.is_some_and(|machine| is_open(&machine.ports, port)) {
             continue;
         }
-        if let Err(error) = listener::try_to_open(port.listen) {
+        let opened = match listener::try_to_open(port.listen) {
+            Err(_) if context.linux.door() == Door::Socket => when_left(name, port.listen),
+            opened => opened,
+        };
+        if let Err(error) = opened {
             let error = explain(context, name, port, &error);
             let remembered = machine
                 .and_then(|machine| machine.spec.as_ref().ok())
@@ -36,6 +41,18 @@ pub(super) fn claim(
         }
     }
     Ok(())
+}
+
+/// Opens a port once what led to it in an earlier run of the machine has ended, which takes the connection to the VM a moment.
+fn when_left(name: &MachineName, listen: Listen) -> std::io::Result<()> {
+    let (socket, _) = microvm::socket("", name, listen);
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until
+        && listener::holder(listen).is_some_and(|holder| holder.command_line().contains(&socket))
+    {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    listener::try_to_open(listen)
 }
 
 /// What a Linux side that is another host cannot bring here.

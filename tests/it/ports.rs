@@ -1,13 +1,14 @@
 //! Published ports, as one asks for them: without a machine that runs, and with a fake Lima VM in which one does.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::common::process::wait_until;
-use crate::common::which;
+use crate::common::{is_root, which};
 use crate::environment::TestHost;
 use crate::lima::{lima, vm, with_lima};
 
@@ -186,4 +187,57 @@ fn ports_in_the_lima_vm_are_brought_to_this_host_by_whatever_looks() {
     let count = carried().len();
     wait_until("its end", || lima(&host, &["port", "ls"]).stdout.contains("stopped"));
     assert_eq!(carried().len(), count);
+}
+
+#[test]
+fn what_led_to_a_port_before_is_waited_for() {
+    let host = with_lima();
+    vm(&host, "Running");
+    // Each look of mvm's is noted.
+    let ss = format!(
+        "#!/bin/bash\nprintf 'ss %s\\n' \"$*\" >>\"$FAKES/log\"\nexec {} \"$@\"\n",
+        which("ss").unwrap().display()
+    );
+    host.write("bin/ss", &ss);
+    host.open("bin/ss");
+    let looks = || host.log().lines().filter(|line| line.starts_with("ss ")).count();
+    let stand = Stand::new();
+    boots(&host, "home/vm/.local/share/mvm/machines/web", &stand, &[]);
+    host.write("home/vm/.local/share/mvm/locks/.keep", "");
+    for dir in ["locks", "machines/web"] {
+        host.open(&format!("home/vm/.local/share/mvm/{dir}"));
+    }
+    // One that ends when it is spoken to, and is known by its words.
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let leaves = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalAddr => $ARGV[0], Listen => 9, ReuseAddr => 1) or die; \
+                  $| = 1; print 'listens'; my $c = $s->accept";
+    let leaving = |words: &str| {
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "perl"]);
+            command
+        } else {
+            Command::new("perl")
+        };
+        command.args(["-e", leaves, &listen.to_string(), words]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 7]).unwrap();
+        Stand(child)
+    };
+    let add = || lima(&host, &["port", "add", &format!("{}:80", listen.port()), "web"]);
+    let other = leaving("someone else's");
+    let shown = add();
+    assert!(shown.code == 1 && shown.stderr.contains("is taken by `perl`"), "{shown}");
+    drop(other);
+    let ours = leaving(&format!("-L {listen}:/h/machines/web/run/ports/{}tcp.sock", listen.port()));
+    let before = looks();
+    let shown = std::thread::scope(|scope| {
+        let shown = scope.spawn(add);
+        wait_until("the look", || looks() > before);
+        drop(TcpStream::connect(listen));
+        shown.join().unwrap()
+    });
+    drop(ours);
+    // The machine is of a kind that has no ports, so this was as far as it goes.
+    assert!(shown.code == 1 && shown.stderr.contains("started by an older mvm"), "{shown}");
 }
