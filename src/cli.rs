@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, mount,
-    port, proxy, rename, reset, resume, schema, set, setup, shell, ssh, ssh_config, start, status, stop,
+    port, proxy, rename, reset, resume, run, schema, set, setup, shell, ssh, ssh_config, start, status, stop,
     suspend, top, up, why,
 };
 use crate::config::{Flags, Host};
@@ -81,6 +81,7 @@ pub enum Command {
     Down(down::Down),
     Diff(diff::Diff),
     Start(start::Start),
+    Run(run::Run),
     Stop(stop::Stop),
     Suspend(suspend::Suspend),
     Resume(resume::Resume),

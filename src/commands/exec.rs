@@ -35,12 +35,8 @@ pub struct Exec {
     /// Give the command a terminal (and with it its input)
     #[arg(long, short)]
     tty: bool,
-    /// Set an environment variable of the command
-    #[arg(long, short, value_name = "NAME=VALUE", value_parser = clap::builder::TypedValueParser::try_map(clap::builder::OsStringValueParser::new(), variable))]
-    env: Vec<OsString>,
-    /// The folder to run it in [default: the user's home]
-    #[arg(long, short, value_name = "DIR")]
-    workdir: Option<OsString>,
+    #[command(flatten)]
+    env: EnvArgs,
     /// The machine's user to run it as, by name or number [default: the machine's user, which is root unless `--user` made one]
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
@@ -49,12 +45,23 @@ pub struct Exec {
     command: Vec<OsString>,
 }
 
+/// What surrounds a command.
+#[derive(Debug, clap::Args)]
+pub struct EnvArgs {
+    /// Set an environment variable of the command
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = clap::builder::TypedValueParser::try_map(clap::builder::OsStringValueParser::new(), variable))]
+    pub env: Vec<OsString>,
+    /// The folder to run it in [default: the user's home]
+    #[arg(long, short, value_name = "DIR")]
+    pub workdir: Option<OsString>,
+}
+
 pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
     let name = &args.which.name(context)?;
     let session = Session {
         command: args.command.clone(),
-        env: args.env.clone(),
-        dir: args.workdir.as_deref(),
+        env: args.env.env.clone(),
+        dir: args.env.workdir.as_deref(),
         user: args.user.as_deref(),
         line: false,
         input: args.interactive || args.tty,
@@ -67,22 +74,23 @@ pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
 /// Runs a session with mvm's own streams; its exit code is the command's.
 pub(super) fn run_session(context: &mut Context<'_>, name: &MachineName, call: &Call) -> Result<ExitCode> {
     shares::mend(context, name);
-    context.round_trips += 1;
-    context.ui.settle();
-    let run = |context: &Context<'_>| -> Result<i32> {
-        Ok(attach(&context.linux.wrap(call.clone()), Stdio::inherit(), Stdio::inherit())?.wait()?)
-    };
-    let mut code = run(context)?;
+    let mut code = run_call(context, call)?;
     // A command may end so as well: then the machine is not suspended.
     if code == SUSPENDED && wake(context, [name])? {
-        context.ui.settle();
-        code = run(context)?;
+        code = run_call(context, call)?;
     }
     if code == NOT_REACHED {
         // A command may end so as well: then the machine is as it should be.
         running(context, name)?;
     }
     Ok(exit_code(code))
+}
+
+/// Runs a session once, with mvm's own streams.
+pub(super) fn run_call(context: &mut Context<'_>, call: &Call) -> Result<i32> {
+    context.round_trips += 1;
+    context.ui.settle();
+    Ok(attach(&context.linux.wrap(call.clone()), Stdio::inherit(), Stdio::inherit())?.wait()?)
 }
 
 pub(super) fn attach(call: &Call, stdin: Stdio, stdout: Stdio) -> Result<Attached> {

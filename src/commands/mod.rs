@@ -26,6 +26,7 @@ mod reach;
 pub mod rename;
 pub mod reset;
 pub mod resume;
+pub mod run;
 mod running;
 pub mod schema;
 pub mod set;
@@ -153,6 +154,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Down(args) => down::run(context, &args),
         Command::Diff(args) => diff::run(context, &args),
         Command::Start(args) => start::run(context, &args),
+        Command::Run(args) => run::run(context, &args),
         Command::Stop(args) => stop::run(context, &args),
         Command::Suspend(args) => suspend::run(context, &args),
         Command::Resume(args) => resume::run(context, &args),
@@ -191,7 +193,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
 /// How far a command brings the Lima VM up.
 fn lima_goal(command: &Command) -> Goal {
     match command {
-        Command::Dev(_) | Command::Up(_) | Command::Bootstrap(_) => Goal::Everything,
+        Command::Dev(_) | Command::Run(_) | Command::Up(_) | Command::Bootstrap(_) => Goal::Everything,
         Command::Setup(_) => Goal::Setup,
         Command::Image(args) if args.makes_one() => Goal::Setup,
         Command::Start(_) => Goal::Start,

@@ -34,7 +34,8 @@ pub use port::{Listen, Port, Protocol};
 pub use publish::{PortState, PortStates, Publication, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{
-    How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, start, stop, suspend, suspended,
+    How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start, stop, suspend,
+    suspended,
 };
 pub use usage::{Sample, Usage, usage};
 pub use user::UserName;

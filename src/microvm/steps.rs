@@ -140,6 +140,11 @@ fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
     })
 }
 
+/// What removes the machine when its standard input ends.
+pub fn leash(name: &MachineName) -> Script<()> {
+    script!("microvm/leash" with ["cell/lib"], |_| Ok(())).input("NAME", name.as_str())
+}
+
 /// Which of the machines are suspended.
 pub fn suspended<'a>(names: impl IntoIterator<Item = &'a MachineName>) -> Script<Vec<String>> {
     let read = |answer: &Answer| Ok(answer.all("SUSPENDED").map(str::to_owned).collect());

@@ -2,6 +2,7 @@
 
 mod answer;
 mod attached;
+mod leash;
 mod pipes;
 mod script;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use answer::{Answer, AnswerError, skip_to_mark};
 pub use attached::{Attached, hand_on};
+pub use leash::Leash;
 use pipes::Served;
 pub use script::{Script, ScriptError};
 

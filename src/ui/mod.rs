@@ -102,6 +102,13 @@ impl Ui {
         self.verbosity == Verbosity::Quiet
     }
 
+    /// From now on progress is for a terminal alone: elsewhere standard error is the command's.
+    pub fn leave_stderr(&mut self) {
+        if self.verbosity == Verbosity::Normal && !std::io::stderr().is_terminal() {
+            self.verbosity = Verbosity::Quiet;
+        }
+    }
+
     /// Whether someone is there to answer a question.
     pub fn can_ask() -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

@@ -21,6 +21,7 @@ mod network;
 mod oci;
 mod ports;
 mod project;
+mod run;
 mod session;
 mod suspend;
 mod terminal;

@@ -93,3 +93,13 @@ event() {
   # A full disk is no reason to leave undone what is noted.
   { printf '%s %s\n' "$time" "$2" >>"$1/events.log"; } 2>/dev/null || true
 }
+
+# remove_machine NAME: ends a machine and removes all that is its own, under its lock.
+remove_machine() {
+  local machine=$MVM_HOME/machines/$1 gone=$MVM_HOME/machines/.$1.gone
+  cell_end "$machine"
+  # By a rename first: what is half removed is no machine any more.
+  rm -rf "$gone" "$MVM_HOME/machines/.$1.new"
+  [[ ! -e $machine ]] || mv -T "$machine" "$gone"
+  rm -rf "$gone"
+}

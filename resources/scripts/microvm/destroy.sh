@@ -12,13 +12,8 @@ for name in "$@"; do
   machine=$MVM_HOME/machines/$name
   lock "$name"
   step "Removing the machine $name"
-  cell_end "$machine"
   measure "$machine"
-  # By a rename first: what is half removed is no machine any more.
-  gone=$MVM_HOME/machines/.$name.gone
-  rm -rf "$gone" "$MVM_HOME/machines/.$name.new"
-  [[ ! -e $machine ]] || mv -T "$machine" "$gone"
-  rm -rf "$gone"
+  remove_machine "$name"
   unlock "$name"
 done
 if [[ $ALL == yes && -d $MVM_HOME ]]; then

@@ -36,8 +36,10 @@ read -r blocks size <<<"$(stat -f -c '%a %S' .)"
 step "Suspending $NAME"
 began=${EPOCHREALTIME/./}
 # A memory that cannot be resumed one day must not cost files.
-synced=no
-! timeout 10 nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@" </dev/null || synced=yes
+synced=no ask=(nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@")
+# By the connection that is there, where one is: another one takes longer.
+! master_there || ask=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255' "mvm-$NAME" sync)
+! timeout 30 "${ask[@]}" </dev/null || synced=yes
 vmm_open "$VMM" || die vmm "the VMM of \`$NAME\` does not answer"
 version=$(vmm_version) || die vmm "the VMM of \`$NAME\` does not say its version"
 

@@ -1,0 +1,175 @@
+use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
+use std::process::ExitCode;
+
+use super::exec::{EnvArgs, exit_code, run_call};
+use super::reach::reach;
+use super::start::Sizes;
+use super::{Context, ssh_config};
+use crate::config;
+use crate::error::{Error, Result};
+use crate::image::Config;
+use crate::microvm::session::Session;
+use crate::microvm::{
+    self, Changes, Goal, ImageName, ImageState, MachineName, Observed, Scope, VmmChoice, Wanted,
+};
+use crate::shell::Leash;
+use crate::ui::Ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  mvm run -- uname -a
+  mvm run                             a shell in a machine of its own
+  cat words | mvm run -- wc -l
+  mvm run --image docker.io/library/python:3.12 -- python3 -c 'print(1)'
+  mvm run --timeout 60 --memory 4G -e CI=1 -- make test
+  mvm run --keep box -- apt-get install -y nginx
+
+Exit codes: the command's own, 128+N when signal N ended it; 124 when it took longer than --timeout.";
+
+/// Run one command in a fresh machine, which is gone afterwards
+///
+/// Standard input, output, error and the exit code are the command's, as if it ran here. Without a command it is the one that the
+/// image names, else a shell. Ctrl-C, or the end of mvm in whatever way, ends the machine as well.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Run {
+    /// What the machine is made from: `debian`, `debian:trixie`, `ubuntu`, one of a registry, or an imported one
+    #[arg(long, value_name = "IMAGE", env = "MVM_IMAGE")]
+    image: Option<ImageName>,
+    #[command(flatten)]
+    sizes: Sizes,
+    /// What runs the machine
+    #[arg(long, value_enum, env = "MVM_VMM")]
+    vmm: Option<VmmChoice>,
+    #[command(flatten)]
+    env: EnvArgs,
+    /// The machine's user to run it as, by name or number [default: the image's, else root]
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
+    /// How long the command may take, in seconds; the time until it begins does not count
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: Option<u32>,
+    /// Keep the machine, running, under this name
+    #[arg(long, value_name = "NAME")]
+    keep: Option<MachineName>,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
+    let name = match &args.keep {
+        Some(name) => {
+            refuse_existing(context, name)?;
+            name.clone()
+        }
+        None => passing_name()?,
+    };
+    let defaults = context.settings.machine.clone();
+    let changes = Changes { image: args.image.clone(), vmm: args.vmm, ..args.sizes.changes() };
+    let wanted = Wanted::new(Goal::Dev, &name, changes, &defaults);
+    if context.settings.dry_run {
+        reach(context, &wanted)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    context.ui.leave_stderr();
+    // From before there is anything to remove.
+    let leash = match args.keep {
+        Some(_) => None,
+        None => {
+            let call = microvm::leash(&name).call(context.linux.is_root());
+            Some(Leash::start(&context.linux.wrap(call))?)
+        }
+    };
+    let code = reach(context, &wanted).and_then(|_| run_in(context, args, &name));
+    if let Some(leash) = leash {
+        leash.end()?;
+        ssh_config::forget(context.ui, &[name]);
+    }
+    code
+}
+
+fn run_in(context: &mut Context<'_>, args: &Run, name: &MachineName) -> Result<ExitCode> {
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    let config = image_config(&observed, name).unwrap_or_default();
+    // A group, after a colon, is that user's own here.
+    let user = args.user.clone().or_else(|| {
+        let user = config.user.as_deref()?.split(':').next()?;
+        (!user.is_empty()).then(|| user.to_owned())
+    });
+    let session = Session {
+        command: command(&args.command, &config),
+        env: args.env.env.clone(),
+        dir: args.env.workdir.as_deref(),
+        user: user.as_deref(),
+        input: true,
+        terminal: Ui::is_interactive().then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned())),
+        ..Session::default()
+    };
+    let mut call = session.call(name);
+    if let Some(seconds) = args.timeout {
+        let limit =
+            ["timeout", "--foreground", "--kill-after", "5", &seconds.to_string()].map(OsString::from);
+        call.argv.splice(0..0, limit);
+    }
+    Ok(exit_code(run_call(context, &call)?))
+}
+
+/// What is run: what was asked for, else what the image names, else a shell.
+fn command(asked: &[OsString], config: &Config) -> Vec<OsString> {
+    if !asked.is_empty() {
+        return asked.to_vec();
+    }
+    let words = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten());
+    let words: Vec<OsString> = words.map(OsString::from).collect();
+    if words.is_empty() {
+        ["sh", "-c", "exec \"${SHELL:-/bin/sh}\" -l"].map(OsString::from).into()
+    } else {
+        words
+    }
+}
+
+fn image_config(observed: &Observed, name: &MachineName) -> Option<Config> {
+    let spec = observed.machine(name)?.spec.as_ref().ok()?;
+    match observed.image_by_id(&spec.image_id)? {
+        ImageState::Usable(image) => Some(image.config.clone()),
+        ImageState::Broken(..) => None,
+    }
+}
+
+fn refuse_existing(context: &mut Context<'_>, name: &MachineName) -> Result<()> {
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    if observed.machine(name).is_none() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("there is a machine `{name}` already, and `run` is about a fresh one"))
+        .hint(format!("give another name to `--keep`; or run the command there: `mvm exec {name} -- …`")))
+}
+
+/// A name for a machine that passes: `run-1a2b3c4d`.
+fn passing_name() -> Result<MachineName> {
+    // Seeded by the system's own randomness.
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("run-{:08x}", random & 0xffff_ffff).parse().map_err(Error::failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_run() {
+        let words = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
+        let text = |list: &[&str]| Some(list.iter().map(|word| (*word).to_owned()).collect());
+        let image = Config { entrypoint: text(&["python3"]), cmd: text(&["-i"]), ..Config::default() };
+        assert_eq!(command(&words(&["ls", "-l"]), &image), words(&["ls", "-l"]));
+        assert_eq!(command(&[], &image), words(&["python3", "-i"]));
+        assert_eq!(command(&[], &Config::default())[0], "sh");
+    }
+
+    #[test]
+    fn each_run_has_a_name_of_its_own() {
+        assert_ne!(passing_name().unwrap(), passing_name().unwrap());
+    }
+}
