@@ -20,7 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   mvm run -- uname -a
   mvm run                             a shell in a machine of its own
-  cat words | mvm run -- wc -l
+  mvm run -- wc -l < words
   mvm run --image docker.io/library/python:3.12 -- python3 -c 'print(1)'
   mvm run --timeout 60 --memory 4G -e CI=1 -- make test
   mvm run --keep box -- apt-get install -y nginx
@@ -75,12 +75,11 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
     }
     context.ui.leave_stderr();
     // From before there is anything to remove.
-    let leash = match args.keep {
-        Some(_) => None,
-        None => {
-            let call = microvm::leash(&name).call(context.linux.is_root());
-            Some(Leash::start(&context.linux.wrap(call))?)
-        }
+    let leash = if args.keep.is_none() {
+        let call = microvm::leash(&name).call(context.linux.is_root());
+        Some(Leash::start(&context.linux.wrap(call))?)
+    } else {
+        None
     };
     let code = reach(context, &wanted).and_then(|_| run_in(context, args, &name));
     if let Some(leash) = leash {
