@@ -1,7 +1,7 @@
 //! The machine that a command is about: there, and running, or why not and what helps.
 
-use super::Context;
 use super::reach::{Reached, reach};
+use super::{Context, shares};
 use crate::error::{Error, Result};
 use crate::microvm::{self, Changes, Goal, Machine, MachineName, Observed, Scope, State, Wanted};
 use crate::suggest::closest;
@@ -40,7 +40,10 @@ pub(super) fn wake<'a>(
 pub(super) fn resume(context: &mut Context<'_>, name: &MachineName) -> Result<Reached> {
     let defaults = context.settings.machine.clone();
     let wanted = Wanted::new(Goal::Start, name, Changes::default(), &defaults);
-    reach(context, &wanted)?.ok_or_else(|| Error::not_running(format!("the machine `{name}` is suspended")))
+    let reached = reach(context, &wanted)?
+        .ok_or_else(|| Error::not_running(format!("the machine `{name}` is suspended")))?;
+    shares::bring(context, &wanted, &reached)?;
+    Ok(reached)
 }
 
 /// The machine `name` among what was seen.

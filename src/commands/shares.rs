@@ -121,6 +121,12 @@ pub(super) fn let_go(context: &mut Context<'_>, name: &MachineName) {
     tracing::debug!(?told, "the keeper of shared folders");
 }
 
+/// Before a machine is frozen: its folders are unmounted until it goes on.
+pub(super) fn withdraw(context: &mut Context<'_>, name: &MachineName) {
+    let told = place(&context.settings, name).ask(&Request::Share(Vec::new()));
+    tracing::debug!(?told, "the keeper of shared folders");
+}
+
 /// Those machines are gone.
 pub(super) fn forget(context: &Context<'_>, names: &[MachineName]) {
     for name in names {

@@ -1,8 +1,8 @@
 use std::process::ExitCode;
 
-use super::Context;
 use super::running::existing;
 use super::which::Which;
+use super::{Context, shares};
 use crate::error::{Error, Result};
 use crate::microvm::{self, Scope, State};
 use crate::ui;
@@ -54,7 +54,15 @@ pub fn run(context: &mut Context<'_>, args: &Suspend) -> Result<ExitCode> {
     let kind = Kind::read(&running.vmm).ok_or_else(|| {
         Error::failure(format!("the machine `{name}` runs with a VMM that mvm does not know"))
     })?;
-    let suspended = context.run(&microvm::suspend(spec, running, kind, &observed.host))?;
+    // A folder's server could not be frozen with it.
+    shares::withdraw(context, name);
+    let suspended = context.run(&microvm::suspend(spec, running, kind, &observed.host));
+    if suspended.is_err() {
+        // It runs on, and how it failed is what is told.
+        let back = shares::share(context, spec);
+        tracing::debug!(?back, "the shared folders again");
+    }
+    let suspended = suspended?;
     if !suspended.synced {
         context.ui.warn(format!(
             "`{name}` did not answer, so it could not be asked to write out its files before it was frozen"
