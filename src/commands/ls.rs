@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Context;
 use super::reach::now;
 use crate::error::Result;
-use crate::microvm::{Machine, Scope, Spec, State};
+use crate::microvm::{Machine, Scope, Spec, State, at_next_start};
 use crate::{network, ui};
 
 const EXAMPLES: &str = "\
@@ -64,9 +64,9 @@ fn table(machines: &[Machine]) -> String {
     table.set_header(["NAME", "STATE", "IMAGE", "ADDRESS", "CPUS", "MEMORY", "DISK", "PORTS", "AGE"]);
     let nothing = || "-".to_owned();
     for machine in machines {
-        let spec = machine.spec.as_ref().ok();
+        let spec = machine.started_as();
         let running = machine.state.running();
-        let state = if spec.is_none() { "broken" } else { machine.state.word() };
+        let state = if machine.spec.is_err() { "broken" } else { machine.state.word() };
         let memory = spec.map_or_else(nothing, |spec| match running {
             Some(_) => format!("{} / {}", ui::size(machine.memory_used), spec.memory_mib),
             None => match &machine.state {
@@ -84,7 +84,13 @@ fn table(machines: &[Machine]) -> String {
             spec.map_or_else(nothing, |spec| spec.cpus.to_string()),
             memory,
             format!("{} / {}", ui::size(machine.disk_used), ui::size(machine.disk_size)),
-            spec.map(ports).filter(|ports| !ports.is_empty()).map_or_else(nothing, |ports| ports.join(" ")),
+            machine
+                .spec
+                .as_ref()
+                .ok()
+                .map(ports)
+                .filter(|ports| !ports.is_empty())
+                .map_or_else(nothing, |ports| ports.join(" ")),
             spec.map_or_else(nothing, |spec| ui::duration(now().saturating_sub(spec.created))),
         ]);
     }
@@ -92,6 +98,10 @@ fn table(machines: &[Machine]) -> String {
     for machine in machines {
         if let Some(why) = trouble(machine) {
             text.push_str(&format!("\n`{0}`: {why}; `mvm why {0}` tells more", machine.name));
+        }
+        let pending = at_next_start(machine);
+        if !pending.is_empty() {
+            text.push_str(&format!("\n`{}` at its next start: {}", machine.name, pending.join(", ")));
         }
     }
     text
@@ -108,8 +118,10 @@ fn as_json(machine: &Machine) -> serde_json::Value {
     json!({
         "name": machine.name, "state": machine.state.word(), "trouble": trouble(machine),
         "image": spec.map(|spec| &spec.image), "address": running.map(|_| network::GUEST.to_string()),
-        "cpus": spec.map(|spec| spec.cpus),
-        "memory_used_bytes": machine.memory_used, "memory_bytes": spec.map(|spec| spec.memory_mib.bytes()),
+        "cpus": machine.started_as().map(|spec| spec.cpus),
+        "memory_used_bytes": machine.memory_used,
+        "memory_bytes": machine.started_as().map(|spec| spec.memory_mib.bytes()),
+        "at_next_start": at_next_start(machine),
         "suspended_bytes": machine.state.suspended().map(|frozen| frozen.bytes),
         "disk_used_bytes": machine.disk_used, "disk_bytes": machine.disk_size,
         "ports": spec.map(ports), "created": spec.map(|spec| spec.created), "uptime_seconds": running.map(|running| running.uptime),

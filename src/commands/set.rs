@@ -38,6 +38,9 @@ pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let when = match machine.state.running() {
+        None if machine.state.suspended().is_some() => {
+            format!("from its next start on: `mvm resume {name} && mvm stop {name} && mvm start {name}`")
+        }
         None => format!("from its next start on: `mvm start {name}`"),
         Some(_) => format!("from its next start on; for it to be now: `mvm stop {name} && mvm start {name}`"),
     };

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::observed::{Machine, Observed, State};
-use super::plan::{Changes, changed, check_against_host, readable_spec};
+use super::plan::{Changes, changed, check_against_host, differences, readable_spec};
 use super::spec::{MachineName, Spec};
 use super::ssh;
 use crate::error::{Error, Result};
@@ -24,6 +24,20 @@ pub fn set(observed: &Observed, machine: &Machine, changes: &Changes) -> Result<
     let (spec, lines) = changed(readable_spec(machine)?, changes)?;
     check_against_host(observed, &spec)?;
     Ok((!lines.is_empty()).then_some(Change { spec, lines }))
+}
+
+/// What a machine that runs will have at its next start only, a line each.
+pub fn at_next_start(machine: &Machine) -> Vec<String> {
+    let (Some(runs), Ok(spec)) = (&machine.started_with, &machine.spec) else { return Vec::new() };
+    let changes = Changes {
+        cpus: Some(spec.cpus),
+        memory: Some(spec.memory_mib),
+        disk: Some(spec.disk_bytes),
+        vmm: Some(spec.vmm),
+        user: spec.user.clone().or_else(|| "root".parse().ok()),
+        ..Changes::default()
+    };
+    differences(runs, &changes)
 }
 
 /// What `machine` is under its new name; nothing where its vm.json cannot be read, which is no reason to refuse.
@@ -166,6 +180,18 @@ mod tests {
         ] {
             assert_eq!(grown(state.clone(), bytes), now, "{state:?}");
         }
+    }
+
+    #[test]
+    fn what_it_runs_with_is_told_from_what_it_will_have() {
+        let mut machine = sample_machine(running());
+        assert_eq!(at_next_start(&machine), [""; 0]);
+        machine.started_with = machine.spec.clone().ok();
+        assert_eq!(at_next_start(&machine), [""; 0]);
+        let spec = machine.spec.as_mut().unwrap();
+        spec.cpus = 4;
+        spec.user = Some("me".parse().unwrap());
+        assert_eq!(at_next_start(&machine), ["cpus: 2 → 4", "user: root → me"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod usage;
 mod user;
 
 pub use crate::image::ImageName;
-pub use change::{Change, grow, grows_now, move_to, rename, reset, set, write_change};
+pub use change::{Change, at_next_start, grow, grows_now, move_to, rename, reset, set, write_change};
 pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
 pub use environment::{Environment, is_name as is_variable_name};
 pub use frozen::{Frozen, Thaw};

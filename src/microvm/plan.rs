@@ -372,7 +372,7 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
 }
 
 /// What `changes` says differently from `spec`, a line each.
-fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
+pub(super) fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
     let mut lines = Vec::new();
     let mut compare = |what: &str, has: String, asked: Option<String>| {
         if let Some(asked) = asked.filter(|asked| *asked != has) {

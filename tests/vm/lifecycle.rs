@@ -95,6 +95,8 @@ fn a_machine_takes_on_new_values_when_stopped() {
             && seen.stderr.contains("from its next start on"),
         "{seen}"
     );
+    let listed = host.ok(&["ls"]).stdout;
+    assert!(listed.contains("`grows` at its next start: memory: 512 MiB → 640 MiB"), "{listed}");
     let size = host.inside("grows", "df --output=size -BM / | tail -n 1 | tr -d ' M'");
     assert!(size.trim().parse::<u32>().unwrap() > 1350, "{size}");
     host.inside("grows", "echo here > /root/file; sync");

@@ -15,7 +15,7 @@ if ! { vmm_open "$VMM" && vmm_says "$GROW"; }; then
   answer FAULT "${VMM_FAULT:-its VMM does not answer}"
   exit 0
 fi
-said=$(timeout 60 nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@" 2>&1 </dev/null) || {
+said=$(timeout 300 nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@" 2>&1 </dev/null) || {
   answer FAULT "the guest does not grow its file system: ${said##*$'\n'}"
   exit 0
 }
