@@ -25,3 +25,4 @@ mod run;
 mod session;
 mod suspend;
 mod terminal;
+mod tutorial;

@@ -12,7 +12,7 @@ esac
 # A comfortable shell, and what the guest needs to be one: init, ssh, network and disk tools.
 packages=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,openssh-sftp-server,kmod,e2fsprogs,iproute2
 packages+=,iputils-ping,procps,sudo,curl,wget,git,vim-tiny,nano,less,bash-completion,ca-certificates,tzdata,netbase
-packages+=,xz-utils,zstd,bzip2,file,htop,rsync,tmux,psmisc,lsof,sshfs
+packages+=,xz-utils,zstd,bzip2,file,htop,rsync,tmux,psmisc,lsof,sshfs,python3
 # Without it ping is root's only there.
 [[ $SUITE == bookworm ]] || packages+=,linux-sysctl-defaults
 
