@@ -288,6 +288,7 @@ fn a_long_folder_is_listed_whole() {
     assert!(ended && names == count + 4, "{names}");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn pipes_are_not_opened() {
     let tree = Tree::new();
