@@ -110,7 +110,9 @@ fn unplanned_ends(host: &Host, around: &std::path::Path) {
     let mut session = host.mvm_command(&["exec", "-i", "shares", "--", "bash", "-c", line]);
     let mut session =
         session.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until("the file", || around.join("src/held").exists());
+    wait_until("the file", || {
+        fs_err::read_to_string(around.join("src/held")).is_ok_and(|text| text == "begun\n")
+    });
     kill("KILL", first);
     wait_until("the server's end", || !lives(first));
     drop(session.stdin.take());
