@@ -1,13 +1,11 @@
 use std::process::ExitCode;
 
-use clap::Parser;
-use mvm::cli::Cli;
 use mvm::ui::Ui;
-use mvm::{commands, config};
+use mvm::{cli, commands, config};
 
 fn main() -> ExitCode {
     commands::complete::answer();
-    let cli = Cli::parse();
+    let cli = cli::parse();
     init_log();
     let mut ui = Ui::new(cli.global.verbosity());
     commands::on_interrupt();

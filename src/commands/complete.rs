@@ -3,14 +3,13 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use clap::CommandFactory;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{
     ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
 };
 
 use super::side;
-use crate::cli::Cli;
+use crate::cli;
 use crate::config::{self, Flags, Host, Settings};
 use crate::image::{Image, ImageName};
 use crate::linux::{Linux, Native};
@@ -23,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 /// Answers a shell that asks, and ends the program; returns where none does.
 pub fn answer() {
-    CompleteEnv::with_factory(|| with_names(Cli::command())).complete();
+    CompleteEnv::with_factory(|| with_names(cli::command())).complete();
 }
 
 /// Each argument that takes a name completes to those there are: a new command need not think of it.

@@ -1,10 +1,10 @@
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man as Page;
 
 use super::completions;
-use crate::cli::Cli;
+use crate::cli;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
 use crate::ui::Ui;
@@ -27,7 +27,7 @@ pub struct Man {
 }
 
 pub fn run(settings: &Settings, ui: &mut Ui, args: &Man) -> Result<ExitCode> {
-    let mut root = Cli::command();
+    let mut root = cli::command();
     root.build();
     if !args.install {
         let mut command = &root;

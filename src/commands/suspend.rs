@@ -13,7 +13,7 @@ Examples:
   mvm suspend web
   mvm resume web";
 
-/// Write a machine's memory to disk and free what it takes; it goes on from there when it is next wanted
+/// Write a machine's memory to disk; it goes on from there when it is next wanted
 ///
 /// Programs go on as if nothing had happened, after a restart of this host as well. Before it is frozen the machine writes out its
 /// files, so that none is lost where its memory cannot be resumed (after an update of the VMM, say): then it boots from its disk,

@@ -15,7 +15,9 @@ Examples:
   mvm why web                         for a machine that is slow, stuck or dead
   mvm why web --json | jq -r .remedy";
 
-/// Say how a machine fares: how far its start came, what it said last, the likely cause, and what mends it
+/// Say how a machine fares, the likely cause of its trouble, and what mends it
+///
+/// It shows how far the machine's start came, and what it said last.
 ///
 /// For a machine that is slow, stuck or dead; also for one that never came up.
 #[derive(Debug, clap::Args)]

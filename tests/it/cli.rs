@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
 use crate::environment::TestHost;
 
@@ -10,7 +10,7 @@ use crate::environment::TestHost;
 #[test]
 fn the_cli_reference_is_true() {
     let mut text = String::from("# The command line\n\nWhat `mvm --help` and `mvm COMMAND --help` say.\n");
-    let mut root = mvm::cli::Cli::command().term_width(100);
+    let mut root = mvm::cli::command().term_width(100);
     root.build();
     page(&mut text, &mut root.clone(), "mvm");
     pages(&mut text, &root, "mvm");
@@ -78,7 +78,7 @@ fn examples(command: &Command) -> Vec<Vec<String>> {
 
 #[test]
 fn every_command_has_examples_and_each_is_valid() {
-    let mut root = mvm::cli::Cli::command();
+    let mut root = mvm::cli::command();
     root.build();
     for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
         let below = command.get_subcommands().filter(|below| below.get_name() != "help");

@@ -1,6 +1,8 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+mod groups;
+
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, mount,
@@ -59,6 +61,17 @@ pub struct Global {
     pub verbose: bool,
 }
 
+/// mvm's whole command line, with what its derivation cannot say.
+pub fn command() -> clap::Command {
+    groups::grouped(<Cli as clap::CommandFactory>::command())
+}
+
+/// Reads the command line; where it is not valid, or asks for help, the program ends.
+pub fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command()).exit())
+}
+
 impl Global {
     pub fn flags(&self) -> Flags {
         let Self { host, yes, dry_run, offline, .. } = *self;
@@ -115,10 +128,8 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }
