@@ -4,7 +4,7 @@ use clap::Command;
 use clap::builder::{StyledStr, Styles};
 
 const GROUPS: &[(&str, &[&str])] = &[
-    ("A machine", &["dev", "start", "stop", "suspend", "resume", "destroy"]),
+    ("A machine", &["dev", "run", "start", "stop", "suspend", "resume", "destroy"]),
     ("In a machine", &["ssh", "exec", "cp", "port", "mount", "console"]),
     ("How machines fare", &["ls", "status", "top", "logs", "why"]),
     ("Other values for a machine", &["set", "rename", "reset"]),
