@@ -101,8 +101,13 @@ fn as_text(machine: &Compared<'_>) -> String {
     match &machine.difference {
         Difference::Absent => {}
         Difference::Lines(lines) => {
-            let when = if machine.state == Some("stopped") { "" } else { " (from its next start on)" };
-            text.extend(lines.iter().map(|line| format!("\n  {line}{when}")));
+            // A machine that runs takes on ports and folders at once.
+            let at_once = |line: &str| ["publishes ", "shares "].iter().any(|verb| line.starts_with(verb));
+            text.extend(lines.iter().map(|line| match machine.state {
+                Some("stopped") => format!("\n  {line}"),
+                _ if at_once(line) => format!("\n  {line}"),
+                _ => format!("\n  {line} (from its next start on)"),
+            }));
         }
         Difference::Impossible(why, hints) => {
             text.push_str(&format!("\n  cannot be: {why}"));
