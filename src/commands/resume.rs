@@ -23,6 +23,11 @@ pub struct Resume {
 
 pub fn run(context: &mut Context<'_>, args: &Resume) -> Result<ExitCode> {
     let name = &args.which.name(context)?;
+    // The usual case, in one look less.
+    if !context.settings.dry_run && running::wake(context, [name])? {
+        start::say_running(context, name);
+        return Ok(ExitCode::SUCCESS);
+    }
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     match &machine.state {
