@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 
+use super::asked::{Changes, changed, differences};
 use super::observed::{Machine, Observed, State};
-use super::plan::{Changes, changed, check_against_host, differences, readable_spec};
+use super::plan::{check_against_host, readable_spec};
 use super::spec::{MachineName, Spec};
 use super::ssh;
 use crate::error::{Error, Result};

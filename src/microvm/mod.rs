@@ -1,5 +1,6 @@
 //! Machines: what one is asked to be, what is there, the plan between the two, and the steps.
 
+mod asked;
 mod change;
 mod diagnosis;
 mod environment;
@@ -17,6 +18,7 @@ mod usage;
 mod user;
 
 pub use crate::image::ImageName;
+pub use asked::{Changes, came_and_went, refuse_conflict, refuse_port_conflict};
 pub use change::{Change, at_next_start, grow, grows_now, move_to, rename, reset, set, write_change};
 pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
 pub use environment::{Environment, is_name as is_variable_name};
@@ -26,10 +28,7 @@ pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
     UserNamespaces, look,
 };
-pub use plan::{
-    Changes, Goal, Lacking, Step, Wanted, came_and_went, pending, plan, readable_spec, refuse_conflict,
-    refuse_port_conflict,
-};
+pub use plan::{Goal, Lacking, Step, Wanted, pending, plan, readable_spec};
 pub use port::{Listen, Port, Protocol};
 pub use publish::{PortState, PortStates, Publication, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
