@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::common::process::{Seen, wait_until};
+use crate::common::process::{Seen, command_line, wait_until};
 use crate::common::skipped;
 use crate::host::{instance, lima};
 use crate::set_up::home;
@@ -52,6 +53,44 @@ fn a_machine_in_the_lima_vm() {
     lima.ok(&["start", "box", "-d"]);
     assert_eq!(lima.ok(&["ssh", "box", "--", "cat /root/file"]).stdout, "kept\n");
     lima.ok(&["destroy", "box", "--yes"]);
+}
+
+/// What holds on to this host's side, or to what a machine was before.
+#[test]
+fn a_folder_a_memory_and_a_run_in_the_lima_vm() {
+    let Some(lima) = lima() else { return };
+    lima.ok(&["setup", "--yes"]);
+    let folder = home().join("shared");
+    fs_err::create_dir_all(&folder).unwrap();
+    fs_err::set_permissions(&folder, PermissionsExt::from_mode(0o777)).unwrap();
+    fs_err::write(folder.join("here"), "of the host\n").unwrap();
+    let mount = format!("{}:/shared", folder.display());
+    let seen =
+        lima.ok(&["dev", "holds", "--mount", &mount, "--", "cat /shared/here; echo back > /shared/there"]);
+    assert_eq!(seen.stdout, "of the host\n", "{seen}");
+    assert_eq!(fs_err::read_to_string(folder.join("there")).unwrap(), "back\n");
+
+    let boot = || lima.ok(&["exec", "holds", "--", "cat", "/proc/sys/kernel/random/boot_id", "/shared/here"]);
+    let before = boot().stdout;
+    lima.ok(&["suspend", "holds"]);
+    assert_eq!(named(&lima.status(), "holds")["state"], "suspended");
+    assert_eq!(boot().stdout, before);
+    // Nothing of it is left on this host's side when it ends.
+    assert!(serves("holds"));
+    lima.ok(&["destroy", "holds", "--yes"]);
+    wait_until("the end of what served the folder", || !serves("holds"));
+
+    let seen = lima.mvm(&["run", "--", "sh", "-c", "echo once; exit 7"]);
+    assert_eq!((seen.code, seen.stdout.as_str()), (7, "once\n"), "{seen}");
+    assert_eq!(lima.status()["machines"].as_array().unwrap().len(), 0);
+}
+
+/// Whether what serves the machine's folders lives.
+fn serves(machine: &str) -> bool {
+    let keeper = format!("mount keep {machine}");
+    let pids = fs_err::read_dir("/proc").unwrap().flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .any(|pid| command_line(pid).contains(&keeper))
 }
 
 #[test]
