@@ -49,31 +49,33 @@ ip link set tap0 up
 exec "$@"
 BARE
 cat >"$work/poll" <<'POLL'
-while :; do
+while kill -0 "$VMM"; do
   if { exec 3<>/dev/tcp/172.16.0.2/22 && read -r -t 5 banner <&3 && [[ $banner == SSH-* ]]; } 2>/dev/null; then
     exec 3>&-
     exec "$@"
   fi
   sleep 0.01
 done
+exit 1
 POLL
 
 # bare INITRD: one boot of the same machine by hand.
 bare() {
   local began vmm
-  cp "$1" "$home/machines/bench-boot/bench-initrd"
   cd "$home/machines/bench-boot"
+  cp "$1" bench-initrd
+  sed 's|run/|bench-|g' "$work/vmm.json" >bench-vmm.json
+  mkfifo bench-qmp.in bench-qmp.out
   rm -f api.sock
-  : >console.log
   began=$(now)
-  unshare --user --map-root-user --net bash "$work/bare" "${vmm_words[@]//run\/initrd/bench-initrd}" </dev/null >/dev/null 2>&1 &
+  unshare --user --map-root-user --net bash "$work/bare" "${vmm_words[@]//run\//bench-}" </dev/null >/dev/null 2>&1 &
   vmm=$!
   while [[ /proc/$vmm/ns/net -ef /proc/self/ns/net ]]; do sleep 0.005; done
-  nsenter -t "$vmm" -U -n --preserve-credentials bash "$work/poll" "${words[@]}"
+  VMM=$vmm nsenter -t "$vmm" -U -n --preserve-credentials bash "$work/poll" "${words[@]}"
   took=$(($(now) - began))
   kill "$vmm"
   wait "$vmm" 2>/dev/null || true
-  rm -f bench-initrd api.sock
+  rm -f bench-* api.sock
   cd - >/dev/null
 }
 
@@ -82,7 +84,7 @@ forget
 "$mvm" dev bench-boot --quiet -- true
 read -r vmm _ <"$home/machines/bench-boot/run/vmm"
 mapfile -d '' -t vmm_words <"/proc/$vmm/cmdline"
-cp "$home/machines/bench-boot/run/initrd" "$work/initrd"
+cp "$home/machines/bench-boot/run/initrd" "$home/machines/bench-boot/run/vmm.json" "$work"
 ssh_words bench-boot
 
 echo "1  to the end of the first SSH command (median of $runs; bound 1.10)"
