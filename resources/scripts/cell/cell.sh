@@ -199,9 +199,10 @@ if [[ ${ended:-} != "$vmm" ]]; then
   wait "$vmm"
   status=$?
 fi
-kill "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} "${forwarders[@]}" 2>/dev/null
-# Nothing of the cell is left when run/cell goes.
-wait
+# None of them has anything left to do, and ssh for one may stay where it is to tell a guest goodbye that is gone.
+kill -KILL "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} "${forwarders[@]}" 2>/dev/null
+# Nothing of the cell is left when run/cell goes. (This shell is not to comment on how they ended.)
+{ wait; } 2>/dev/null
 if [[ -z $reason ]]; then
   if grep -a -q -m 1 'Kernel panic' console.log 2>/dev/null; then
     reason='kernel panic'
