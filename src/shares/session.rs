@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result};
 use std::process::{Child, ChildStdout};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -73,15 +73,8 @@ fn serve(call: &Call, folder: &Folder, running: &Running, mounted: &Sender<()>) 
     let served = sftp::serve(folder, Patient(stdout), stdin);
     // Its words end when it does; one that does not is ended.
     let mut last = None;
-    loop {
-        match words.recv_timeout(LAST_WORDS) {
-            Ok(line) => last = Some(line),
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                kill(running);
-                break;
-            }
-        }
+    while let Ok(line) = words.recv_timeout(LAST_WORDS) {
+        last = Some(line);
     }
     kill(running);
     let child = running.lock().unwrap_or_else(PoisonError::into_inner).take();
