@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use super::exec::{EnvArgs, exit_code, run_call};
 use super::reach::reach;
+use super::running::running;
 use super::start::Sizes;
 use super::{Context, ssh_config};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::image::Config;
-use crate::microvm::session::Session;
+use crate::microvm::session::{NOT_REACHED, Session};
 use crate::microvm::{
     self, Changes, Goal, ImageName, ImageState, MachineName, Observed, Scope, VmmChoice, Wanted,
 };
@@ -77,7 +78,7 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
     // From before there is anything to remove.
     let leash = if args.keep.is_none() {
         let call = microvm::leash(&name).call(context.linux.is_root());
-        Some(Leash::start(&context.linux.wrap(call))?)
+        Some(Leash::start(&context.linux.wrap_apart(call))?)
     } else {
         None
     };
@@ -112,7 +113,19 @@ fn run_in(context: &mut Context<'_>, args: &Run, name: &MachineName) -> Result<E
             ["timeout", "--foreground", "--kill-after", "5", &seconds.to_string()].map(OsString::from);
         call.argv.splice(0..0, limit);
     }
-    Ok(exit_code(run_call(context, &call)?))
+    let code = run_call(context, &call)?;
+    if code == NOT_REACHED {
+        // A command may end so as well: then the machine is as it should be.
+        let observed = context.look(Scope { machine: Some(name), probe: false })?;
+        if observed.machine(name).is_none() {
+            let linux = context.linux.describe();
+            return Err(Error::failure("the machine of this run is gone, and its command with it").hint(
+                format!("the connection to {linux} broke, or somebody removed `{name}`: run it again"),
+            ));
+        }
+        running(context, name)?;
+    }
+    Ok(exit_code(code))
 }
 
 /// What is run: what was asked for, else what the image names, else a shell.

@@ -42,6 +42,22 @@ impl Lima {
         argv.extend(options.iter().map(OsString::from));
         argv
     }
+
+    /// A connection of its own, which is given up after twice the interval of silence.
+    fn apart(&self, options: &[&str], interval: &str) -> Vec<OsString> {
+        let mut argv = self.ssh(options);
+        for option in [
+            "LogLevel=ERROR",
+            "ControlMaster=no",
+            "ControlPath=none",
+            "ConnectTimeout=10",
+            interval,
+            "ServerAliveCountMax=2",
+        ] {
+            argv.extend(["-o", option].map(OsString::from));
+        }
+        argv
+    }
 }
 
 /// The host's name in Lima's `ssh.config`.
@@ -72,18 +88,8 @@ impl Linux for Lima {
     fn carry(&self, listen: SocketAddr, socket: &str, lock: &str) -> Option<Call> {
         // Its parent is the server's process of this very connection, which else would wait for the last client.
         const HELD: &str = r#"exec 8<"$0" && setpriv --pdeathsig TERM flock --shared 8; kill -TERM "$PPID""#;
-        let mut argv = self.ssh(&["-f", "-T", "-n"]);
-        for option in [
-            "LogLevel=ERROR",
-            "ControlMaster=no",
-            "ControlPath=none",
-            "ExitOnForwardFailure=yes",
-            "ConnectTimeout=10",
-            "ServerAliveInterval=5",
-            "ServerAliveCountMax=2",
-        ] {
-            argv.extend(["-o", option].map(OsString::from));
-        }
+        let mut argv =
+            self.apart(&["-f", "-T", "-n", "-o", "ExitOnForwardFailure=yes"], "ServerAliveInterval=5");
         argv.extend(["-L".into(), format!("{listen}:{socket}").into(), ALIAS.into(), "--".into()]);
         argv.push(line(&["setpriv", "--pdeathsig", "TERM", "bash", "-c", HELD, lock].map(OsString::from)));
         Some(Call::new(argv))
@@ -121,6 +127,14 @@ impl Linux for Lima {
             }
         };
         Call { argv, stdin, terminal }
+    }
+
+    /// By a connection that nobody else's trouble ends, and that waits for a VM that is slow.
+    fn wrap_apart(&self, call: Call) -> Call {
+        let mut argv = self.apart(&["-T"], "ServerAliveInterval=30");
+        argv.extend([ALIAS, "--"].map(OsString::from));
+        argv.push(line(&call.argv));
+        Call { argv, ..call }
     }
 
     fn patience(&self) -> Patience {

@@ -45,6 +45,11 @@ pub trait Linux {
     /// Turns a command for the Linux side into one for this host.
     fn wrap(&self, call: Call) -> Call;
 
+    /// As [`Linux::wrap`], for a command that has to outlive [`Linux::reconnect`].
+    fn wrap_apart(&self, call: Call) -> Call {
+        self.wrap(call)
+    }
+
     /// How long it may take until a script says its first word, and what tells that it is still there later.
     fn patience(&self) -> Patience {
         Patience::default()
