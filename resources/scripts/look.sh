@@ -1,6 +1,6 @@
 # look: what the Linux side is and has. Reads only.
 # In: ONLY (one machine's name, or empty for all), PROBE (yes|no), TOOLS (program names).
-# Out: the host's facts; IMAGE lines; for each machine SPEC, DISK, CELL (with SSHD and PORT), FROZEN (with FROZEN_NOW) or ENDED.
+# Out: the host's facts; IMAGE lines; for each machine SPEC, DISK, SNAPSHOTS (how many), CELL (with SSHD and PORT), FROZEN (with FROZEN_NOW) or ENDED.
 # Few forks: `mvm status` should feel instant.
 : "${PROBE:?}" "${TOOLS:?}"
 
@@ -85,7 +85,7 @@ shopt -s nullglob
 arch=$HOSTTYPE
 found firecracker && firecracker=$FOUND
 found "qemu-system-$arch" && qemu=$FOUND
-stat_all "$firecracker" "$qemu" "$MVM_HOME"/images/*/{kernel,base,initrd} "$MVM_HOME"/machines/*/{disk.img,frozen/memory}
+stat_all "$firecracker" "$qemu" "$MVM_HOME"/images/*/{kernel,base,initrd} "$MVM_HOME"/machines/*/{disk.img,{,restore/}frozen/memory}
 for file in "$MVM_HOME"/bin/firecracker-v*; do
   chosen=no
   [[ ! $file -ef $MVM_HOME/bin/firecracker ]] || chosen=yes
@@ -216,6 +216,15 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
   }
   [[ -z ${STAT[$dir/disk.img]:-} ]] || answer "DISK.$name" "${STAT[$dir/disk.img]% *}"
   [[ -z $ONLY ]] || answer_keys "$dir" "$name"
+  snapshots=("$dir"/snapshots/*/)
+  ((${#snapshots[@]} == 0)) || answer "SNAPSHOTS.$name" "${#snapshots[@]}"
+  # A restore that was cut off: what it holds is the machine's (microvm/lib's finish_restore).
+  frozen=$dir/frozen disk=$dir/disk.img
+  if [[ -e $dir/restore/disk.img ]]; then
+    disk=$dir/restore/disk.img frozen=$dir/restore/frozen
+  elif [[ -e $dir/restore/frozen ]]; then
+    frozen=$dir/restore/frozen
+  fi
   if cell_alive "$dir" && cell_vmm "$dir"; then
     slurp "$dir/run/vm.json"
     [[ -z $SLURPED ]] || answer "RUNS.$name" "$SLURPED"
@@ -230,13 +239,13 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
       asked[$name]="$answers $!"
     fi
     [[ ! -e $dir/frozen && ! -e $dir/frozen.new ]] || answer "HALF.$name" yes
-  elif [[ -e $dir/frozen/meta ]]; then
-    slurp "$dir/frozen/vm.json"
+  elif [[ -e $frozen/meta ]]; then
+    slurp "$frozen/vm.json"
     [[ -z $SLURPED ]] || answer "RUNS.$name" "$SLURPED"
-    slurp "$dir/frozen/meta"
+    slurp "$frozen/meta"
     answer "FROZEN.$name" "$SLURPED"
-    read -r bytes size _ <<<"${STAT[$dir/frozen/memory]:-0 0 0}"
-    answer "FROZEN_NOW.$name" "$bytes $size $(stat -c '%s %.9Y' "$dir/disk.img" 2>/dev/null)"
+    read -r bytes size _ <<<"${STAT[$frozen/memory]:-0 0 0}"
+    answer "FROZEN_NOW.$name" "$bytes $size $(stat -c '%s %.9Y' "$disk" 2>/dev/null)"
   else
     cell_ended "$dir"
     [[ -z $ENDED ]] || answer "ENDED.$name" "$ENDED"

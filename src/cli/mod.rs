@@ -6,8 +6,8 @@ use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, mount,
-    port, proxy, rename, reset, resume, run, schema, set, setup, shell, ssh, ssh_config, start, status, stop,
-    suspend, top, up, why,
+    port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot, ssh, ssh_config, start,
+    status, stop, suspend, top, undo, up, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -98,6 +98,8 @@ pub enum Command {
     Stop(stop::Stop),
     Suspend(suspend::Suspend),
     Resume(resume::Resume),
+    Snapshot(snapshot::Snapshot),
+    Undo(undo::Undo),
     Ssh(ssh::Ssh),
     Exec(exec::Exec),
     Shell(shell::Shell),

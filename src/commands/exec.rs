@@ -1,13 +1,14 @@
 use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
-use super::running::{running, wake};
+use super::running::{existing, running, wake};
 use super::which::Which;
-use super::{Context, shares};
+use super::{Context, shares, snapshot};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::microvm::session::{NOT_REACHED, SUSPENDED, Session};
-use crate::microvm::{MachineName, is_variable_name};
+use crate::microvm::snapshot::Called;
+use crate::microvm::{MachineName, Scope, is_variable_name};
 use crate::shell::{Attached, Call};
 
 const EXAMPLES: &str = "\
@@ -15,6 +16,7 @@ Examples:
   mvm exec web -- uname -a
   mvm exec -it web -- bash
   mvm exec -i web -- psql mydb < dump.sql
+  mvm exec --checkpoint web -- apt-get full-upgrade -y      and `mvm undo web` goes back
   mvm exec -u www-data -w /srv -e DEBUG=1 web -- ./manage.py check
 
 Exit codes: the command's own, 128+N when signal N ended it; 4 when the machine is not running, 255 when the connection
@@ -35,6 +37,9 @@ pub struct Exec {
     /// Give the command a terminal (and with it its input)
     #[arg(long, short)]
     tty: bool,
+    /// Take a snapshot of the machine first: `mvm undo` goes back to it
+    #[arg(long)]
+    checkpoint: bool,
     #[command(flatten)]
     env: EnvArgs,
     /// The machine's user to run it as, by name or number [default: the machine's user, which is root unless `--user` made one]
@@ -68,7 +73,25 @@ pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
         terminal: args.tty.then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned())),
         log: None,
     };
+    if args.checkpoint {
+        checkpoint(context, name)?;
+    }
     run_session(context, name, &session.call(name))
+}
+
+/// Keeps the machine as it is, for `mvm undo`.
+fn checkpoint(context: &mut Context<'_>, name: &MachineName) -> Result<()> {
+    // One that is suspended goes on first: it is to run afterwards as well.
+    running(context, name)?;
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    let machine = existing(context, &observed, name)?;
+    let taken = snapshot::take(context, &observed, machine, &Called::Checkpoint)?;
+    let stood = std::time::Duration::from_millis(taken.paused).as_secs_f64();
+    context.ui.say(format!(
+        "Before that: `{name}@{}` (`{name}` stood still for {stood:.2} s); `mvm undo {name}` goes back.",
+        taken.tag
+    ));
+    Ok(())
 }
 
 /// Runs a session with mvm's own streams; its exit code is the command's.

@@ -34,6 +34,7 @@ pub mod setup;
 mod shares;
 pub mod shell;
 mod side;
+pub mod snapshot;
 mod sources;
 pub mod ssh;
 pub mod ssh_config;
@@ -42,6 +43,7 @@ pub mod status;
 pub mod stop;
 pub mod suspend;
 pub mod top;
+pub mod undo;
 pub mod up;
 mod which;
 pub mod why;
@@ -158,6 +160,8 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Stop(args) => stop::run(context, &args),
         Command::Suspend(args) => suspend::run(context, &args),
         Command::Resume(args) => resume::run(context, &args),
+        Command::Snapshot(args) => snapshot::run(context, &args),
+        Command::Undo(args) => undo::run(context, &args),
         Command::Exec(args) => exec::run(context, &args),
         Command::Cp(args) => cp::run(context, &args),
         Command::Proxy(args) => proxy::run(context, &args),
@@ -256,6 +260,10 @@ fn with_remedy(error: crate::shell::ScriptError) -> Error {
         Some("exists") => "take another name; `mvm ls` lists those there are",
         Some("runs") => "stop it first: `mvm stop NAME`",
         Some("old-cell") => "stop it and start it again: then it does",
+        Some("taken") => "take another tag; `mvm snapshot ls` lists those there are",
+        Some("damaged") => {
+            "nothing was changed; another snapshot may do: `mvm snapshot ls` lists those there are"
+        }
         Some("gone") => "run `mvm status` to see what is there",
         _ => return error.into(),
     };

@@ -56,7 +56,9 @@ pub fn run(context: &mut Context<'_>, args: &Suspend) -> Result<ExitCode> {
     })?;
     // A folder's server could not be frozen with it.
     shares::withdraw(context, name);
-    let suspended = context.run(&microvm::suspend(spec, running, kind, &observed.host));
+    // `mvm set` may have given it another memory, for its next start.
+    let runs_with = machine.started_as().unwrap_or(spec);
+    let suspended = context.run(&microvm::suspend(runs_with, running, kind, &observed.host));
     if suspended.is_err() {
         // It runs on, and how it failed is what is told.
         let back = shares::share(context, spec);

@@ -11,6 +11,7 @@ mod plan;
 mod port;
 mod publish;
 pub mod session;
+pub mod snapshot;
 mod spec;
 pub mod ssh;
 mod steps;
@@ -71,5 +72,6 @@ pub(crate) fn sample_machine(state: State) -> Machine {
         memory_used: 0,
         ports: PortStates::new(),
         half_suspended: false,
+        snapshots: 0,
     }
 }

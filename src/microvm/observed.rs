@@ -140,6 +140,8 @@ pub struct Machine {
     pub ports: PortStates,
     /// Whether it was about to be suspended when that was cut off: it lives, and may be paused.
     pub half_suspended: bool,
+    /// How many snapshots of it there are.
+    pub snapshots: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -390,6 +392,7 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         .map_or((0, 0), |(used, size)| (used.parse().unwrap_or(0), size.parse().unwrap_or(0)));
     let memory_used = answer.optional(&of("MEMORY"))?.unwrap_or(0);
     let half_suspended = answer.text(&of("HALF")).is_some();
+    let snapshots = answer.optional(&of("SNAPSHOTS"))?.unwrap_or(0);
     let ports = publish::read(answer, &of("PORT"));
     Ok(Machine {
         name,
@@ -402,6 +405,7 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         memory_used,
         ports,
         half_suspended,
+        snapshots,
     })
 }
 

@@ -166,8 +166,21 @@ pub struct Suspended {
 
 /// Writes the machine's memory to its folder, and ends its processes.
 pub fn suspend(spec: &Spec, running: &Running, kind: Kind, host: &HostFacts) -> Script<Suspended> {
+    let script =
+        script!("microvm/suspend" with ["cell/lib", "microvm/lib", "vmm/lib", "vmm/freeze"], read_suspended);
+    freezing(script, spec, running, kind, host)
+}
+
+/// With what a script needs that writes the memory of a machine that runs. `spec` is what it runs with.
+pub(super) fn freezing<T>(
+    script: Script<T>,
+    spec: &Spec,
+    running: &Running,
+    kind: Kind,
+    host: &HostFacts,
+) -> Script<T> {
     let words = memory::words(kind, memory::program(kind, host), spec.name.as_str());
-    script!("microvm/suspend" with ["cell/lib", "microvm/lib", "vmm/lib"], read_suspended)
+    script
         .input("NAME", spec.name.as_str())
         .input("VMM", running.vmm.as_str())
         .input("MEMORY_BYTES", spec.memory_mib.bytes().to_string())
@@ -176,9 +189,13 @@ pub fn suspend(spec: &Spec, running: &Running, kind: Kind, host: &HostFacts) -> 
         .input("SAVE", words.save)
         .input("SAVE_CHANGES", words.save_changes)
         .input("META", Frozen::facts(host))
-        .args(["ssh"])
-        .args(ssh::options(&host.home, &spec.name, "root"))
-        .args([ssh::host_alias(&spec.name), "sync".to_owned()])
+        .args(syncing(&host.home, &spec.name))
+}
+
+/// What has a machine write out its files, run in its cell.
+pub(super) fn syncing(home: &str, name: &MachineName) -> Vec<String> {
+    let words = ["ssh".to_owned()].into_iter().chain(ssh::options(home, name, "root"));
+    words.chain([ssh::host_alias(name), "sync".to_owned()]).collect()
 }
 
 fn read_suspended(answer: &Answer) -> Result<Suspended, AnswerError> {

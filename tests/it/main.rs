@@ -23,5 +23,6 @@ mod ports;
 mod project;
 mod scripts;
 mod setup;
+mod snapshot;
 mod suspend;
 mod ubuntu;

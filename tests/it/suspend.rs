@@ -16,23 +16,23 @@ const MEMORY_MIB: u64 = 128;
 
 /// How the fake writes a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Snapshot {
+pub(crate) enum Snapshot {
     Whole,
     Refused,
     Short,
 }
 
 /// A machine that runs, as far as mvm can tell: a supervisor, a VMM, and the VMM's API.
-struct Machine {
-    host: TestHost,
+pub(crate) struct Machine {
+    pub(crate) host: TestHost,
     supervisor: Child,
-    vmm: u32,
+    pub(crate) vmm: u32,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Machine {
     /// `None` where there is no curl, which is said.
-    fn running(snapshot: Snapshot) -> Option<Self> {
+    pub(crate) fn running(snapshot: Snapshot) -> Option<Self> {
         let host = TestHost::bare();
         let Some(curl) = which("curl") else {
             skipped("suspend: curl is not installed");
@@ -66,7 +66,7 @@ impl Machine {
         Some(Self { host, supervisor, vmm, requests })
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.host.path("home/mvm/machines/web")
     }
 
@@ -79,7 +79,7 @@ impl Machine {
     }
 
     /// What was asked beyond who it is.
-    fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         let requests = self.requests.lock().unwrap();
         requests.iter().filter(|request| !request.starts_with("GET /")).cloned().collect()
     }

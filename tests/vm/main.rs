@@ -23,6 +23,7 @@ mod ports;
 mod project;
 mod run;
 mod session;
+mod snapshot;
 mod suspend;
 mod terminal;
 mod tutorial;

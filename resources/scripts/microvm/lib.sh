@@ -42,6 +42,51 @@ make_disk() {
     die no-space "cannot make the disk $1"
 }
 
+# copy_sparse FROM TO: a copy with the same times; where the file system can, one that shares what neither changes, else of what is
+# written alone.
+copy_sparse() { cp --preserve=mode,timestamps --reflink=auto --sparse=always "$1" "$2"; }
+
+# shares_blocks: whether such copies take no space in this folder's file system.
+shares_blocks() {
+  local shares=no
+  printf x >.probe || return 1
+  ! cp --reflink=always .probe .probe.copy 2>/dev/null || shares=yes
+  rm -f .probe .probe.copy
+  [[ $shares == yes ]]
+}
+
+# room_for BYTES: whether there is, and 64 MiB more; what is free is in FREE.
+room_for() {
+  local blocks size
+  read -r blocks size <<<"$(stat -f -c '%a %S' .)"
+  FREE=$((blocks * size))
+  ((FREE >= $1 + (64 << 20)))
+}
+
+# guest_syncs SECONDS COMMAND…: lets the guest of a machine that runs write out its files, by COMMAND run in its cell. In the machine's
+# folder; NAME is the machine's.
+guest_syncs() {
+  local ask=(nsenter -t "$VMM_PID" -U -n --preserve-credentials "${@:2}")
+  # By the connection that is there, where one is: another one takes longer.
+  ! master_there || ask=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255' "mvm-$NAME" sync)
+  timeout "$1" "${ask[@]}" </dev/null
+}
+
+# finish_restore: what a restored snapshot has left to do. From the moment that the folder `restore` is there, what it holds is the
+# machine's; a restore that was killed is brought to its end by whoever comes next. In the machine's folder, under its lock.
+finish_restore() {
+  [[ -d restore ]] || return 0
+  cell_end .
+  if [[ -e restore/disk.img ]]; then
+    # A memory belongs to its disk.
+    rm -rf frozen frozen.new disk.grows
+    mv restore/disk.img disk.img
+  fi
+  [[ ! -d restore/frozen ]] || mv -T restore/frozen frozen
+  sync .
+  rm -rf restore
+}
+
 # write_spec TEXT: the machine's vm.json anew, in the folder that this script is in.
 write_spec() {
   printf '%s\n' "$1" >vm.json.new || die no-space "cannot write $PWD/vm.json"

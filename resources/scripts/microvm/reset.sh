@@ -5,6 +5,7 @@ lock "$NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
 step "Emptying the disk of $NAME"
 cell_end "$PWD"
+finish_restore
 freed=0
 [[ ! -e disk.img ]] || freed=$(($(stat -c '%b * %B' disk.img)))
 rm -f disk.img.new
@@ -14,7 +15,5 @@ sync disk.img.new
 mv disk.img.new disk.img
 # The memory of a suspended machine belongs to the old one.
 rm -rf disk.grows frozen frozen.new
-# A memory belongs to its disk.
-rm -rf frozen frozen.new
 event . "reset: a new disk"
 answer FREED "$freed"

@@ -68,7 +68,7 @@ launch() {
 thaw() {
   local words boot
   LOST=''
-  if [[ $(disk_identity) != "$THAW_DISK" ]]; then
+  if [[ $(disk_identity disk.img) != "$THAW_DISK" ]]; then
     LOST='its disk was changed meanwhile'
   elif ! grep -q -x -F "FILES=$(frozen_identity frozen)" frozen/meta; then
     LOST='the files of its memory were changed meanwhile'
@@ -119,6 +119,7 @@ greet() {
   wait "$guest"
 }
 
+finish_restore
 started=no resumed=no
 # A supervisor without a VMM that has not begun is one at its end.
 if ! cell_alive "$machine" || { [[ -s run/vmm ]] && ! cell_vmm "$machine"; }; then

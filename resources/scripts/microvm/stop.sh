@@ -4,6 +4,7 @@
 : "${NAME:?}" "${SECONDS_TO_WAIT:?}"
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
+! cd "$machine" 2>/dev/null || finish_restore
 how=none began=${EPOCHREALTIME/./}
 if cell_alive "$machine"; then
   how=forced

@@ -87,12 +87,12 @@ vmm_version() {
   fi
 }
 
-# disk_identity: what tells a disk that nobody wrote to from another one: size, time of the last write, its first 64 KiB
+# disk_identity FILE: what tells a disk that nobody wrote to from another one: size, time of the last write, its first 64 KiB
 # (with the file system's own id).
 disk_identity() {
   local stamp sum
-  stamp=$(stat -c '%s %.9Y' disk.img)
-  sum=$(head -c 65536 disk.img | sha256sum)
+  stamp=$(stat -c '%s %.9Y' "$1")
+  sum=$(head -c 65536 "$1" | sha256sum)
   printf '%s %s\n' "$stamp" "${sum%% *}"
 }
 

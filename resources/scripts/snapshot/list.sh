@@ -1,0 +1,19 @@
+# snapshot/list: the snapshots of machines. Reads only.
+# In: "$@" machines' names.
+# Out: for each snapshot SNAPSHOT (NAME@TAG); under that, META, DISK (bytes that its disk takes), and where it has a memory FROZEN
+#      and FROZEN_NOW (as look answers them).
+shopt -s nullglob
+for name in "$@"; do
+  for dir in "$MVM_HOME/machines/$name"/snapshots/*/; do
+    dir=${dir%/} key=$name@${dir##*/}
+    [[ -e $dir/meta ]] || continue
+    answer SNAPSHOT "$key"
+    answer "META.$key" "$(tr '\n' '\t' <"$dir/meta")"
+    answer "DISK.$key" $(($(stat -c '%b * %B' "$dir/disk.img" 2>/dev/null || echo 0)))
+    [[ -e $dir/frozen/meta ]] || continue
+    answer "FROZEN.$key" "$(tr '\n' '\t' <"$dir/frozen/meta")"
+    answer "FROZEN_NOW.$key" "$(($(stat -c '%b * %B' "$dir/frozen/memory" 2>/dev/null || echo 0))) $(
+      stat -c %s "$dir/frozen/memory" 2>/dev/null || echo 0
+    ) $(stat -c '%s %.9Y' "$dir/disk.img" 2>/dev/null)"
+  done
+done

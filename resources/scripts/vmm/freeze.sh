@@ -1,0 +1,106 @@
+# What writes the memory of a machine that runs: for a suspension, for a snapshot. In the machine's folder, under its lock.
+# In: NAME, VMM (its kind), MEMORY_BYTES, PAUSE, UNPAUSE, SAVE and SAVE_CHANGES (what is said to it; the last may be empty),
+#     META (lines of what is known of the machine).
+# The memory is written into frozen.new: killed at any step, the machine lives, perhaps paused, and the next start wakes it.
+
+# freeze_room LIVES [BYTES]: dies where there is no room for the memory, and BYTES more. LIVES (yes|no) is whether the machine
+# goes on afterwards.
+freeze_room() {
+  local key value needed=''
+  # What changed since it was resumed goes onto the memory that it was resumed from, or onto a copy of that.
+  BASE=no CHANGES=no LIVES=$1
+  if [[ $VMM == firecracker && -n ${SAVE_CHANGES:-} ]]; then
+    if [[ -e run/thawed/memory ]]; then
+      BASE=yes CHANGES=yes
+    elif [[ ! -e run/thawed && $(wc -l </proc/swaps) -le 1 ]]; then
+      # Without swap, what was never touched need not be written.
+      CHANGES=yes
+    fi
+  fi
+  if [[ $VMM == qemu ]]; then
+    while read -r key value _; do
+      [[ $key != VmRSS: ]] || needed=$((value * 1024))
+    done <"/proc/$VMM_PID/status"
+  else
+    needed=$MEMORY_BYTES
+    [[ $BASE == no || $LIVES == yes ]] || needed=$((MEMORY_BYTES - $(stat -c '%b * %B' run/thawed/memory)))
+  fi
+  : "${needed:?}"
+  needed=$((needed + ${2:-0}))
+  room_for "$needed" ||
+    die no-space "the memory of \`$NAME\` may take $((needed >> 20)) MiB, and $((FREE >> 20)) MiB are free; it runs on"
+}
+
+# freeze_begin COMMAND…: the guest writes out its files, by COMMAND in its cell; whether it did is in SYNCED. Then the VMM is spoken to.
+freeze_begin() {
+  # A memory that cannot be resumed one day must not cost files.
+  SYNCED=no
+  ! guest_syncs 30 "$@" || SYNCED=yes
+  vmm_open "$VMM" || die vmm "the VMM of \`$NAME\` does not answer"
+  FROZEN_BY=$(vmm_version) || die vmm "the VMM of \`$NAME\` does not say its version"
+  trap go_on EXIT
+  rm -rf frozen.new frozen
+  mkdir frozen.new
+  if [[ $BASE == yes && $LIVES == yes ]]; then
+    copy_sparse run/thawed/memory frozen.new/memory || die no-space "the memory of \`$NAME\` could not be written, and it runs on"
+  elif [[ $BASE == yes ]]; then
+    mv run/thawed/memory frozen.new/memory
+  fi
+}
+
+# go_on: the machine lives on as it was.
+go_on() {
+  trap - EXIT
+  vmm_says "$UNPAUSE" || true
+  rm -rf frozen.new frozen
+}
+
+# freeze_pause: the machine stands still, and its disk with it.
+freeze_pause() {
+  FROZEN_SINCE=${EPOCHREALTIME/./}
+  vmm_says "$PAUSE" || die vmm "the VMM of \`$NAME\` does not pause: $VMM_FAULT"
+  # What the guest had asked of its disk just before is done by the time of the next answer.
+  [[ $VMM == qemu ]] || vmm_says 'GET /' || die vmm "the VMM of \`$NAME\` does not answer: $VMM_FAULT"
+}
+
+# freeze_memory: writes the memory of a machine that stands still.
+freeze_memory() {
+  local words=$SAVE clock size
+  [[ $CHANGES == no ]] || words=$SAVE_CHANGES
+  # From here on the VMM counts what changes anew: what it was resumed from is no base any more.
+  [[ $BASE == no ]] || rm -f run/thawed/memory
+  vmm_says "$words" || { [[ $CHANGES == yes && $BASE == no ]] && vmm_says "$SAVE"; } ||
+    die vmm "the memory of \`$NAME\` could not be written, and it runs on: $VMM_FAULT"
+  if [[ $VMM == qemu ]]; then
+    # QEMU is through when the last bytes are in the pipe.
+    exec {clock}<> <(:)
+    until [[ -e frozen.new/whole ]]; do
+      [[ ! -e frozen.new/short ]] || die no-space "the memory of \`$NAME\` could not be written, and it runs on"
+      read -r -t 0.01 -u "$clock" _ || true
+    done
+    exec {clock}>&-
+    rm frozen.new/whole
+    ln run/initrd frozen.new/initrd
+    tr '\0' '\n' <"/proc/$VMM_PID/cmdline" >frozen.new/argv
+  else
+    size=$(stat -c %s frozen.new/memory)
+    [[ $size == "$MEMORY_BYTES" && -s frozen.new/state ]] ||
+      die vmm "the memory of \`$NAME\` is not whole ($size bytes), and it runs on"
+  fi
+  [[ ! -e run/vm.json ]] || ln run/vm.json frozen.new/vm.json
+}
+
+# freeze_over: since freeze_pause the machine stood still; for how long, in milliseconds, is in FROZEN_FOR.
+freeze_over() {
+  FROZEN_FOR=$(((${EPOCHREALTIME/./} - FROZEN_SINCE) / 1000))
+}
+
+# freeze_meta DISK: what is known of the memory, and of the disk that it belongs to.
+freeze_meta() {
+  {
+    printf '%s\n' "$META"
+    printf 'VMM_VERSION=%s\nAS=%s\nAT=%s\nDISK=%s\nFILES=%s\n' "$FROZEN_BY" "$(<run/as)" "$EPOCHSECONDS" \
+      "$(disk_identity "$1")" "$(frozen_identity frozen.new)"
+    printf 'MEMORY=%s\n' "$(stat -c %s frozen.new/memory)"
+  } >frozen.new/meta
+}

@@ -1,0 +1,96 @@
+use std::process::ExitCode;
+
+use super::{find, look};
+use crate::commands::destroy::refused;
+use crate::commands::running::{existing, resume};
+use crate::commands::{Context, shares};
+use crate::error::{Error, Result};
+use crate::microvm::snapshot::{self as snapshots, Snapshot, SnapshotName};
+use crate::microvm::{Machine, Observed, State};
+use crate::ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  mvm snapshot restore web@before-upgrade      asks first
+  mvm snapshot restore web@1 --yes && mvm dev web";
+
+/// Make a machine again what it was when a snapshot was taken; what it is now is lost
+///
+/// A machine that runs is ended first, and runs again afterwards, from the snapshot's memory where it has one. Names, keys and settings
+/// stay as they are. A memory that cannot be resumed any more (after an update of the VMM, say) is left out, which is said: the machine
+/// then boots from the snapshot's disk.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Restore {
+    /// The snapshot
+    #[arg(value_name = "NAME@TAG")]
+    name: SnapshotName,
+}
+
+pub(super) fn run(context: &mut Context<'_>, args: &Restore) -> Result<ExitCode> {
+    let name = &args.name;
+    let (observed, kept) = look(context, &name.machine)?;
+    let snapshot = find(&kept, name)?;
+    let machine = existing(context, &observed, &name.machine)?;
+    let age = ui::duration(observed.host.now.saturating_sub(snapshot.at));
+    let question = format!("Restore `{name}`, {age} old? {}", what_is_lost(machine));
+    if let Some(code) = refused(&context.settings, context.ui, &question)? {
+        return Ok(code);
+    }
+    go_back(context, &observed, snapshot, false)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is lost of a machine that is restored.
+pub(in crate::commands) fn what_is_lost(machine: &Machine) -> String {
+    let name = &machine.name;
+    match machine.state {
+        State::Stopped(_) => format!("What is on the disk of `{name}` now is lost."),
+        State::Suspended(_) => format!("What is on the disk of `{name}` now is lost, and its memory."),
+        _ => format!("`{name}` runs: it is ended, and what is on its disk now is lost."),
+    }
+}
+
+/// Makes a machine what the snapshot is, which is `used_up` or stays; one that ran runs again afterwards.
+pub(in crate::commands) fn go_back(
+    context: &mut Context<'_>,
+    observed: &Observed,
+    snapshot: &Snapshot,
+    used_up: bool,
+) -> Result<()> {
+    let Snapshot { name, frozen, .. } = snapshot;
+    let machine = &name.machine;
+    snapshot.readable().map_err(|why| {
+        Error::failure(format!("`{name}` cannot be restored: {why}")).hint("nothing was changed")
+    })?;
+    let ran = observed.machine(machine).is_some_and(|machine| machine.state.running().is_some());
+    let unfit = snapshot.unfit(&observed.host);
+    let memory = frozen.is_some() && unfit.is_none();
+    if ran {
+        shares::let_go(context, machine);
+    }
+    let restored = context.run(&snapshots::restore(name, &observed.host.home, memory, used_up));
+    if restored.is_err()
+        && ran
+        && let Some(Ok(spec)) = observed.machine(machine).map(|machine| &machine.spec)
+    {
+        // Where it runs on, it is to have its folders.
+        let back = shares::share(context, spec);
+        tracing::debug!(?back, "the shared folders again");
+    }
+    let lost = unfit.or(restored?);
+    if let Some(why) = &lost {
+        context.ui.warn(format!("the disk of `{name}` alone is restored, without its memory: {why}"));
+    }
+    if ran {
+        resume(context, machine)?;
+    }
+    let now = match (ran, memory && lost.is_none()) {
+        (true, true) => format!("It runs again, from where it was: `mvm ssh {machine}`."),
+        (true, false) => format!("It runs again: `mvm ssh {machine}`."),
+        (false, true) => format!("`mvm resume {machine}` goes on from its memory."),
+        (false, false) => format!("`mvm start {machine}` boots it."),
+    };
+    context.ui.say(format!("The machine `{machine}` is what it was in `{name}`. {now}"));
+    Ok(())
+}
