@@ -7,6 +7,7 @@ mod environment;
 mod frozen;
 mod mount;
 mod observed;
+pub mod overlay;
 mod plan;
 mod port;
 mod publish;

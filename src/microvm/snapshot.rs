@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::overlay::{Difference, differences};
 use super::steps::{freezing, syncing};
 use super::{Frozen, HostFacts, Machine, MachineName};
 use crate::script;
@@ -235,11 +236,7 @@ pub enum Called {
 pub fn create(machine: &Machine, called: &Called, host: &HostFacts) -> Script<Taken> {
     let script =
         script!("snapshot/create" with ["cell/lib", "microvm/lib", "vmm/lib", "vmm/freeze"], read_taken);
-    let kind = machine.state.running().and_then(|running| Some((running, Kind::read(&running.vmm)?)));
-    let script = match (kind, machine.started_as()) {
-        (Some((running, kind)), Some(spec)) => freezing(script, spec, running, kind, host),
-        _ => script.input("NAME", machine.name.as_str()),
-    };
+    let script = of_machine(script, machine, host);
     let (tag, keep) = match called {
         Called::Number => ("", 0),
         Called::Tag(tag) => (tag.as_str(), 0),
@@ -258,6 +255,35 @@ fn read_taken(answer: &Answer) -> Result<Taken, AnswerError> {
         took: answer.get("TOOK")?,
         synced: answer.text("SYNCED") == Some("yes"),
     })
+}
+
+/// What differs between a snapshot and another one, or the present disk of `machine`; both lie over the image `image_id`.
+pub fn diff(
+    one: &SnapshotName,
+    other: &MaybeTagged,
+    machine: &Machine,
+    image_id: &str,
+    host: &HostFacts,
+) -> Script<Vec<Difference>> {
+    let script = script!("snapshot/diff" with ["cell/lib", "microvm/lib", "vmm/lib", "vmm/freeze"], |answer| Ok(differences(answer)));
+    let script = of_machine(script, machine, host);
+    let disk = |machine: &MachineName, tag: Option<&Tag>| match tag {
+        Some(tag) => format!("{machine}/snapshots/{tag}/disk.img"),
+        None => format!("{machine}/disk.img"),
+    };
+    script
+        .input("ONE", disk(&one.machine, Some(&one.tag)))
+        .input("OTHER", disk(&other.machine, other.tag.as_ref()))
+        .input("IMAGE", image_id)
+}
+
+/// With what a script needs that has the machine stand still, where it runs.
+fn of_machine<T>(script: Script<T>, machine: &Machine, host: &HostFacts) -> Script<T> {
+    let kind = machine.state.running().and_then(|running| Some((running, Kind::read(&running.vmm)?)));
+    match (kind, machine.started_as()) {
+        (Some((running, kind)), Some(spec)) => freezing(script, spec, running, kind, host),
+        _ => script.input("NAME", machine.name.as_str()),
+    }
 }
 
 /// Removes a snapshot; the answer is what that freed, in bytes.

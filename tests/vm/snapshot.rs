@@ -33,6 +33,23 @@ fn a_machine_goes_back_to_what_it_was() {
     );
     let restored_at = count();
     wait_until("its program goes on", || count() > restored_at);
+    // What differs is told without entering it; what the guest's kernel had not written yet is in it.
+    host.inside("past", "mkdir /root/new; echo 1 > '/root/new/a b'; rm -r /etc/apt; echo >> /etc/passwd; mv /usr/share/misc /opt/misc");
+    let seen = host.ok(&["snapshot", "diff", "past@live"]);
+    let differs = |line: &str| seen.stdout.lines().any(|seen| seen == line);
+    for line in [
+        "added    /root/new/a b",
+        "removed  /etc/apt/",
+        "removed  /etc/apt/sources.list.d/",
+        "changed  /etc/passwd",
+        "removed  /usr/share/misc/magic",
+        "added    /opt/misc/magic",
+    ] {
+        assert!(differs(line), "{line}: {seen}");
+    }
+    assert!(!seen.stdout.contains("/root/file") && !seen.stdout.contains("/usr/bin"), "{seen}");
+    assert_eq!(host.ok(&["snapshot", "diff", "past@live", "past@live"]).stdout, "");
+    host.ok(&["snapshot", "restore", "past@live", "--yes"]);
     // Twice more: before a command that did harm, and the one before that.
     host.ok(&["exec", "--checkpoint", "past", "--", "sh", "-c", "echo third > /root/file"]);
     let seen = host.mvm(&["exec", "--checkpoint", "past", "--", "sh", "-c", "rm -r /usr/share; exit 3"]);

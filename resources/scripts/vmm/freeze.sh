@@ -32,6 +32,7 @@ freeze_room() {
 }
 
 # freeze_begin COMMAND…: the guest writes out its files, by COMMAND in its cell; whether it did is in SYNCED. Then the VMM is spoken to.
+# shellcheck disable=SC2034 # SYNCED is for whoever answers it
 freeze_begin() {
   # A memory that cannot be resumed one day must not cost files.
   SYNCED=no
@@ -91,6 +92,7 @@ freeze_memory() {
 }
 
 # freeze_over: since freeze_pause the machine stood still; for how long, in milliseconds, is in FROZEN_FOR.
+# shellcheck disable=SC2034 # so is this
 freeze_over() {
   FROZEN_FOR=$(((${EPOCHREALTIME/./} - FROZEN_SINCE) / 1000))
 }

@@ -1,6 +1,7 @@
 //! `mvm snapshot`: machines as they were.
 
 mod create;
+mod diff;
 mod list;
 mod remove;
 mod restore;
@@ -40,6 +41,7 @@ enum Command {
     Create(create::Create),
     Ls(list::Ls),
     Restore(restore::Restore),
+    Diff(diff::Diff),
     Rm(remove::Rm),
 }
 
@@ -48,6 +50,7 @@ pub fn run(context: &mut Context<'_>, args: &Snapshot) -> Result<ExitCode> {
         Command::Create(args) => create::run(context, args),
         Command::Ls(args) => list::run(context, args),
         Command::Restore(args) => restore::run(context, args),
+        Command::Diff(args) => diff::run(context, args),
         Command::Rm(args) => remove::run(context, args),
     }
 }
