@@ -4,7 +4,7 @@
 //!
 //! - [`cli`], [`commands`]: what the user types, one file a command.
 //! - [`ui`], [`error`], [`config`]: what is printed, what goes wrong, what is set.
-//! - [`microvm`]: machines: look, plan, do.
+//! - [`microvm`]: machines: look, plan, do. [`bench`]: how long that takes.
 //! - [`listener`]: ports of this host, and who has them.
 //! - [`project`]: mvm.toml, the machines of a project.
 //! - [`shares`], [`sftp`]: folders of this host in machines.
@@ -20,6 +20,7 @@
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
 pub mod access;
+pub mod bench;
 pub mod bootstrap;
 pub mod cli;
 pub mod commands;

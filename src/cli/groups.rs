@@ -11,7 +11,10 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Other values for a machine", &["set", "rename", "reset"]),
     ("A project's machines (mvm.toml)", &["up", "down", "diff", "schema"]),
     ("What machines are made from", &["image"]),
-    ("This host", &["setup", "bootstrap", "doctor", "shell", "ssh-config", "proxy", "completions", "man"]),
+    (
+        "This host",
+        &["setup", "bootstrap", "doctor", "bench", "shell", "ssh-config", "proxy", "completions", "man"],
+    ),
 ];
 
 /// mvm's command line, with its help in groups.

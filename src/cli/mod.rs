@@ -5,9 +5,9 @@ mod groups;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man, mount,
-    port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot, ssh, ssh_config, start,
-    status, stop, suspend, top, undo, up, why,
+    bench, bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man,
+    mount, port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot, ssh, ssh_config,
+    start, status, stop, suspend, top, undo, up, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -113,6 +113,7 @@ pub enum Command {
     Console(console::Console),
     Top(top::Top),
     Why(why::Why),
+    Bench(bench::Bench),
     Status(status::Status),
     Set(set::Set),
     Rename(rename::Rename),

@@ -1,5 +1,6 @@
 //! The commands, one file each: arguments, help, and what is done.
 
+pub mod bench;
 pub mod bootstrap;
 pub mod complete;
 pub mod completions;
@@ -53,6 +54,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use crate::cli::{Cli, Command};
 use crate::config::{Host, Settings};
@@ -72,17 +74,32 @@ pub struct Context<'a> {
     pub lima: Option<side::LimaVm>,
     /// How often the Linux side was asked.
     pub round_trips: u32,
+    /// What the scripts took, where that is asked for.
+    pub laps: Option<Vec<Lap>>,
     /// Read when it is first asked for.
     project: OnceCell<Option<Rc<Project>>>,
     pub ui: &'a mut Ui,
+}
+
+/// When a script ran.
+#[derive(Debug, Clone, Copy)]
+pub struct Lap {
+    pub script: &'static str,
+    pub from: Instant,
+    pub to: Instant,
 }
 
 impl Context<'_> {
     /// Runs a script, its progress shown.
     pub fn run<T>(&mut self, script: &Script<T>) -> Result<T> {
         self.round_trips += 1;
-        let Self { linux, ui, .. } = self;
-        script.run(&**linux, &mut |event| ui.event(event)).map_err(with_remedy)
+        let Self { linux, ui, laps, .. } = self;
+        let from = Instant::now();
+        let done = script.run(&**linux, &mut |event| ui.event(event));
+        if let Some(laps) = laps {
+            laps.push(Lap { script: script.name(), from, to: Instant::now() });
+        }
+        done.map_err(with_remedy)
     }
 
     /// Runs a script once, with what `feed` writes as its standard input.
@@ -149,7 +166,8 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
             }
         }
     };
-    let context = &mut Context { settings, linux, lima, round_trips: 0, project: OnceCell::new(), ui };
+    let context =
+        &mut Context { settings, linux, lima, round_trips: 0, laps: None, project: OnceCell::new(), ui };
     let done = match cli.command {
         Command::Dev(args) => dev::run(context, &args),
         Command::Up(args) => up::run(context, &args),
@@ -173,6 +191,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Console(args) => console::run(context, &args),
         Command::Logs(args) => logs::run(context, &args),
         Command::Top(args) => top::run(context, &args),
+        Command::Bench(args) => bench::run(context, &args),
         Command::Why(args) => why::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Mount(args) => mount::run(context, &args),
@@ -197,7 +216,9 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
 /// How far a command brings the Lima VM up.
 fn lima_goal(command: &Command) -> Goal {
     match command {
-        Command::Dev(_) | Command::Run(_) | Command::Up(_) | Command::Bootstrap(_) => Goal::Everything,
+        Command::Dev(_) | Command::Run(_) | Command::Bench(_) | Command::Up(_) | Command::Bootstrap(_) => {
+            Goal::Everything
+        }
         Command::Setup(_) => Goal::Setup,
         Command::Image(args) if args.makes_one() => Goal::Setup,
         Command::Start(_) => Goal::Start,

@@ -65,7 +65,7 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
             refuse_existing(context, name)?;
             name.clone()
         }
-        None => passing_name()?,
+        None => passing_name("run")?,
     };
     let defaults = context.settings.machine.clone();
     let changes = Changes { image: args.image.clone(), vmm: args.vmm, ..args.sizes.changes() };
@@ -160,10 +160,10 @@ fn refuse_existing(context: &mut Context<'_>, name: &MachineName) -> Result<()> 
 }
 
 /// A name for a machine that passes: `run-1a2b3c4d`.
-fn passing_name() -> Result<MachineName> {
+pub(super) fn passing_name(prefix: &str) -> Result<MachineName> {
     // Seeded by the system's own randomness.
     let random = RandomState::new().hash_one(std::process::id());
-    format!("run-{:08x}", random & 0xffff_ffff).parse().map_err(Error::failure)
+    format!("{prefix}-{:08x}", random & 0xffff_ffff).parse().map_err(Error::failure)
 }
 
 #[cfg(test)]
@@ -182,6 +182,6 @@ mod tests {
 
     #[test]
     fn each_run_has_a_name_of_its_own() {
-        assert_ne!(passing_name().unwrap(), passing_name().unwrap());
+        assert_ne!(passing_name("run").unwrap(), passing_name("run").unwrap());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::observed::{ImageState, Machine, Observed, Running, State};
 use super::spec::Spec;
+use super::timeline::read_phases;
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
 use crate::vmm::Vmm;
@@ -37,15 +38,10 @@ pub fn why(name: &super::MachineName) -> Script<Remains> {
 fn read(answer: &Answer) -> Result<Remains, AnswerError> {
     let text = |key| answer.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
     let all = |key| answer.all(key).map(str::to_owned).collect();
-    // The console is the guest's: what is no number is none of mvm's lines.
-    let phases = answer.all("PHASE").filter_map(|line| {
-        let (seconds, phase) = line.split_once(' ')?;
-        Some((seconds.parse().ok()?, phase.to_owned()))
-    });
     let state = answer.text("VMM_STATE").and_then(|text| text.chars().next());
     let ticks: Option<f64> = answer.optional("VMM_TICKS")?;
     Ok(Remains {
-        phases: phases.collect(),
+        phases: read_phases(answer),
         init: text("INIT").map(|text| text.trim_start_matches("mvm: failed: ").to_owned()),
         panic: text("PANIC"),
         oom: text("OOM"),

@@ -16,6 +16,7 @@ pub mod snapshot;
 mod spec;
 pub mod ssh;
 mod steps;
+mod timeline;
 mod usage;
 mod user;
 
@@ -38,6 +39,7 @@ pub use steps::{
     How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start, stop, suspend,
     suspended,
 };
+pub use timeline::{Timeline, timeline};
 pub use usage::{Sample, Usage, usage};
 pub use user::UserName;
 

@@ -57,6 +57,10 @@ impl<T> Script<T> {
         Self { name, body, inputs: BTreeMap::new(), args: Vec::new(), stdin: None, root: false, read }
     }
 
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// An input: the script finds it as a variable of that name.
     #[must_use]
     pub fn input(mut self, name: &'static str, value: impl Into<OsString>) -> Self {

@@ -98,6 +98,12 @@ impl Ui {
         Self { verbosity, running: None }
     }
 
+    /// How much is said from now on; the answer is how much was before.
+    pub fn set_verbosity(&mut self, verbosity: Verbosity) -> Verbosity {
+        self.settle();
+        std::mem::replace(&mut self.verbosity, verbosity)
+    }
+
     pub fn is_quiet(&self) -> bool {
         self.verbosity == Verbosity::Quiet
     }

@@ -5,6 +5,7 @@
 mod common;
 
 mod access;
+mod bench;
 mod container;
 mod daily;
 mod destroy;

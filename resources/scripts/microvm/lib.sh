@@ -32,6 +32,15 @@ console_tail() {
   done < <(tail -n 15 "$1/console.log" 2>/dev/null)
 }
 
+# answer_phases KEY: what the guest's console, in this folder, tells of its start (SECONDS WHAT). Whatever is no line of mvm's own is
+# shown, and not believed.
+answer_phases() {
+  local seconds phase
+  while read -r _ seconds phase; do
+    answer "$1" "$seconds ${phase%$'\r'}"
+  done < <(grep -a '^mvm: [0-9]' console.log || true)
+}
+
 # make_disk FILE: an empty disk of DISK_BYTES.
 make_disk() {
   local options=nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0
@@ -154,7 +163,7 @@ master_there() {
 # master_connects SSH…: has the machine's supervisor open that connection, so that it ends with the cell, unless it is there.
 # In the machine's folder; NAME is the machine's.
 master_connects() {
-  local clock tries ended known=" "
+  local clock tries ended started known=" "
   ! master_there || return 0
   cell_alive . && cell_vmm . && sshd_was_up . || return 1
   printf '%s\0' "$@" >"run/master.$$" && mv "run/master.$$" run/master.argv
@@ -162,9 +171,14 @@ master_connects() {
     ! { read -r ended _ <"$ended"; } 2>/dev/null || known+="$ended "
   done
   exec {clock}<> <(:)
-  for ((tries = 0; tries < 3000; tries++)); do
+  for ((tries = 0; tries < 4000; tries++)); do
     # Asked again now and then: the connection before may just have been ending.
     ((tries % 50 > 0)) || kill -USR1 "$CELL_PID" 2>/dev/null || return 1
+    # One that hangs half-made (ssh waits without end for the guest's keys) is replaced by another.
+    if ((tries == 1500)) && { read -r ended started _ <run/master; } 2>/dev/null && same_process "$ended" "$started"; then
+      known+="$ended "
+      kill -KILL "$ended" 2>/dev/null || true
+    fi
     read -r -t 0.01 -u "$clock" _ || true
     ! master_there || return 0
     # Another one than those that were there before came, and went.
@@ -173,6 +187,7 @@ master_connects() {
       return 1
     fi
   done
+  cat run/master.log >&2
   echo "mvm: the machine lets nobody connect" >&2
   return 1
 }

@@ -5,11 +5,8 @@
 machine=$MVM_HOME/machines/$NAME
 [[ -d $machine ]] || die gone "the machine \`$NAME\` was removed meanwhile"
 cd "$machine"
-# The guest's console: whatever is no line of mvm's own is shown, and not believed.
 if [[ -e console.log ]]; then
-  while read -r _ seconds phase; do
-    answer PHASE "$seconds ${phase%$'\r'}"
-  done < <(grep -a '^mvm: [0-9]' console.log || true)
+  answer_phases PHASE
   answer INIT "$(grep -a -m 1 -o '^mvm: failed: .*' console.log | tr -d '\r' || true)"
   answer PANIC "$(grep -a -m 1 -o 'Kernel panic.*' console.log | tr -d '\r' || true)"
   answer OOM "$(grep -a -m 1 -o 'Out of memory: .*' console.log | tr -d '\r' || true)"
