@@ -62,7 +62,12 @@ end() {
 open_master() {
   local words
   [[ -z $master ]] || return 0
-  mapfile -d '' -t words <run/master.argv || return 0
+  # Asked again in the midst of this.
+  master=opening
+  if ! mapfile -d '' -t words <run/master.argv; then
+    master=''
+    return
+  fi
   rm -f run/ssh
   # Entering a user namespace may clear the signal, so it is set inside again.
   child nsenter -t "$vmm" -U -n --preserve-credentials setpriv --pdeathsig KILL -- "${words[@]}" \
@@ -179,9 +184,10 @@ while kill -0 "$vmm" 2>/dev/null; do
       watch_resolver
       ;;
     "$master")
-      master=''
       mv run/master run/master.ended
       rm -f run/ssh
+      # Only now: a signal that asks for another one may come between any two of these.
+      master=''
       ;;
     "$timer")
       timer=''
