@@ -81,9 +81,14 @@ pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
 
 /// Keeps the machine as it is, for `mvm undo`.
 fn checkpoint(context: &mut Context<'_>, name: &MachineName) -> Result<()> {
-    // One that is suspended goes on first: it is to run afterwards as well.
-    running(context, name)?;
-    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    let scope = Scope { machine: Some(name), probe: false };
+    let mut observed = context.look(scope)?;
+    let state = &existing(context, &observed, name)?.state;
+    if state.running().is_none() {
+        // One that is suspended goes on first: it is to run afterwards as well.
+        running(context, name)?;
+        observed = context.look(scope)?;
+    }
     let machine = existing(context, &observed, name)?;
     let taken = snapshot::take(context, &observed, machine, &Called::Checkpoint)?;
     let stood = std::time::Duration::from_millis(taken.paused).as_secs_f64();
@@ -98,8 +103,11 @@ fn checkpoint(context: &mut Context<'_>, name: &MachineName) -> Result<()> {
 pub(super) fn run_session(context: &mut Context<'_>, name: &MachineName, call: &Call) -> Result<ExitCode> {
     shares::mend(context, name);
     let mut code = run_call(context, call)?;
-    // A command may end so as well: then the machine is not suspended.
-    if code == SUSPENDED && wake(context, [name])? {
+    // A command may end so as well: then the machine is not suspended. One with a short `--idle` may be again, where the host is slow.
+    for _ in 0..5 {
+        if code != SUSPENDED || !wake(context, [name])? {
+            break;
+        }
         code = run_call(context, call)?;
     }
     if code == NOT_REACHED {

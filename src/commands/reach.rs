@@ -257,7 +257,12 @@ fn start(
     };
     ports::claim(context, name, &spec.ports, observed.machine(name))?;
     let launch = vmm.launch(spec, &observed.host, &files, now());
-    let script = microvm::start(spec, image, vmm, &launch, &keys, context.linux.door(), thaw)?;
+    let mut script = microvm::start(spec, image, vmm, &launch, &keys, context.linux.door(), thaw)?;
+    if spec.idle.is_some() {
+        let frozen = observed.machine(name).filter(|_| matches!(thaw, Thaw::Resume(_)));
+        let runs_with = frozen.and_then(Machine::started_as).unwrap_or(spec);
+        script = microvm::with_idle(script, runs_with, vmm.kind, &observed.host);
+    }
     match context.run(&script)? {
         Started::Ready { pid, newly, mut ports, resumed, greeted, lost } => {
             // One that another mvm was starting has the ports that that one asked for.

@@ -5,19 +5,20 @@ use super::running::existing;
 use super::start::Sizes;
 use super::which::Which;
 use crate::error::Result;
-use crate::microvm::{self, Changes, Scope, UserName, grows_now};
+use crate::microvm::{self, Changes, Idle, Scope, UserName, grows_now};
 
 const EXAMPLES: &str = "\
 Examples:
   mvm set web --cpus 4 --memory 4G       from its next start on
   mvm set web --disk 40G                 now; a disk never shrinks
+  mvm set web --idle 30m                 when nobody is connected for so long
   mvm set web --user me                  sessions are `me` then, with sudo";
 
-/// Change what a machine is given: CPUs, memory, disk, the user that sessions are
+/// Change what a machine is given: CPUs, memory, disk, user, when it is suspended
 ///
 /// The disk of a machine that runs grows at once. All else it has from its next start on; until then it goes on as it is.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cpus", "memory", "disk", "user"]))]
+#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cpus", "memory", "disk", "user", "idle"]))]
 pub struct Set {
     #[command(flatten)]
     which: Which,
@@ -26,13 +27,16 @@ pub struct Set {
     /// The user that sessions in it are, made where it is missing, with sudo; `root` for root again
     #[arg(long, value_name = "USER")]
     user: Option<UserName>,
+    /// Suspend it by itself when nobody is connected for so long: `90s`, `30m`, `2h`; `off` for never
+    #[arg(long, value_name = "TIME")]
+    idle: Option<Idle>,
 }
 
 pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
     let name = &args.which.name(context)?;
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
-    let changes = Changes { user: args.user.clone(), ..args.sizes.changes() };
+    let changes = Changes { user: args.user.clone(), idle: args.idle, ..args.sizes.changes() };
     let Some(change) = microvm::set(&observed, machine, &changes)? else {
         context.ui.say(format!("The machine `{name}` has that already."));
         return Ok(ExitCode::SUCCESS);

@@ -8,7 +8,7 @@ use super::{Context, images, shares, ssh};
 use crate::config::CPUS;
 use crate::error::Result;
 use crate::microvm::{
-    Changes, DiskSize, Goal, ImageName, MachineName, Memory, MountSpec, Port, UserName, VmmChoice,
+    Changes, DiskSize, Goal, Idle, ImageName, MachineName, Memory, MountSpec, Port, UserName, VmmChoice,
 };
 use crate::ui::Ui;
 
@@ -52,6 +52,9 @@ pub struct MachineArgs {
     /// The user that sessions in it are, made where it is missing, with sudo; `root` for root again
     #[arg(long, value_name = "USER")]
     user: Option<UserName>,
+    /// Suspend it by itself when nobody is connected for so long: `90s`, `30m`, `2h`; `off` for never
+    #[arg(long, value_name = "TIME")]
+    idle: Option<Idle>,
     /// The kernel of a new machine, in the place of its image's: a vmlinux, a bzImage, or an arm64 Image
     ///
     /// All that machines need must be built in: where the kernel carries its configuration, what is missing is named.
@@ -105,6 +108,7 @@ impl MachineArgs {
             image: self.image.clone(),
             vmm: self.vmm,
             user: self.user.clone(),
+            idle: self.idle,
             ports: self.publish.clone(),
             mounts: shares::absolute(&self.mounts)?,
             ..self.sizes.changes()

@@ -58,7 +58,7 @@ pub fn run(context: &mut Context<'_>, args: &Suspend) -> Result<ExitCode> {
     shares::withdraw(context, name);
     // `mvm set` may have given it another memory, for its next start.
     let runs_with = machine.started_as().unwrap_or(spec);
-    let suspended = context.run(&microvm::suspend(runs_with, running, kind, &observed.host));
+    let suspended = context.run(&microvm::suspend(runs_with, kind, &observed.host));
     if suspended.is_err() {
         // It runs on, and how it failed is what is told.
         let back = shares::share(context, spec);

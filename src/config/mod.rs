@@ -14,7 +14,7 @@ pub use network::{Network, Proxies};
 
 use crate::error::{Error, Result};
 use crate::linux::Transport;
-use crate::microvm::{DiskSize, ImageName, Memory, UserName, VmmChoice};
+use crate::microvm::{DiskSize, Idle, ImageName, Memory, UserName, VmmChoice};
 use crate::suggest;
 
 /// The machine that is meant when none is named.
@@ -80,6 +80,8 @@ pub struct MachineDefaults {
     pub vmm: Option<VmmChoice>,
     /// The user that sessions are.
     pub user: Option<UserName>,
+    /// After how long without use it is suspended.
+    pub idle: Option<Idle>,
 }
 
 /// What holds for this run.
@@ -273,6 +275,7 @@ mod tests {
             disk = "20G"
             vmm = "qemu"
             user = "me"
+            idle = "30m"
             [mirror]
             debian = "http://mirror.example/debian"
             firecracker_ci = "http://mirror.example/ci"

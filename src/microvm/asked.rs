@@ -1,6 +1,7 @@
 //! What the user asks of a machine, beside what the machine has.
 
 use super::Environment;
+use super::idle::Idle;
 use super::mount::MountSpec;
 use super::port::Port;
 use super::spec::{DiskSize, Memory, Spec, VmmChoice};
@@ -18,6 +19,8 @@ pub struct Changes {
     pub vmm: Option<VmmChoice>,
     /// The user that sessions are.
     pub user: Option<UserName>,
+    /// After how long without use it is suspended.
+    pub idle: Option<Idle>,
     /// All of it.
     pub env: Option<Environment>,
     /// The very image, where it was made for this machine.
@@ -44,6 +47,7 @@ impl Changes {
             disk: self.disk.or(other.disk),
             vmm: self.vmm.or(other.vmm),
             user: self.user.or(other.user),
+            idle: self.idle.or(other.idle),
             env: self.env.or(other.env),
             image_id,
             mounts: MountSpec::merge(&other.mounts, &self.mounts),
@@ -77,6 +81,8 @@ pub(super) fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
     compare("disk", spec.disk_bytes.to_string(), changes.disk.map(|v| v.to_string()));
     let user = spec.user.as_ref().map_or("root", UserName::as_str);
     compare("user", user.to_owned(), changes.user.as_ref().map(ToString::to_string));
+    let idle = spec.idle.map_or_else(|| "off".to_owned(), |idle| idle.to_string());
+    compare("idle", idle, changes.idle.map(|idle| idle.to_string()));
     compare("vmm", spec.vmm.to_string(), changes.vmm.map(|v| v.to_string()));
     if let Some(env) = &changes.env {
         lines.extend(env.differing(&spec.env).iter().map(|name| format!("env: {name} differs")));
@@ -94,6 +100,9 @@ pub(super) fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<Strin
     new.vmm = changes.vmm.unwrap_or(new.vmm);
     if let Some(user) = &changes.user {
         new.user = user.clone().unless_root();
+    }
+    if let Some(idle) = changes.idle {
+        new.idle = idle.unless_off();
     }
     new.env = changes.env.clone().unwrap_or(new.env);
     new.mounts = changes.mounts_over(&spec.mounts);
@@ -183,6 +192,7 @@ pub(super) fn flags(changes: &Changes) -> String {
     add("memory", changes.memory.map(|v| size(v.bytes())));
     add("disk", changes.disk.map(|v| size(v.bytes())));
     add("user", changes.user.as_ref().map(ToString::to_string));
+    add("idle", changes.idle.map(|v| v.to_string()));
     add("vmm", changes.vmm.map(|v| v.to_string()));
     text
 }

@@ -36,6 +36,7 @@ pub fn at_next_start(machine: &Machine) -> Vec<String> {
         disk: Some(spec.disk_bytes),
         vmm: Some(spec.vmm),
         user: spec.user.clone().or_else(|| "root".parse().ok()),
+        idle: spec.idle.or_else(|| "off".parse().ok()),
         ..Changes::default()
     };
     differences(runs, &changes)

@@ -5,6 +5,7 @@ mod change;
 mod diagnosis;
 mod environment;
 mod frozen;
+mod idle;
 mod mount;
 mod observed;
 pub mod overlay;
@@ -26,6 +27,7 @@ pub use change::{Change, at_next_start, grow, grows_now, move_to, rename, reset,
 pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
 pub use environment::{Environment, is_name as is_variable_name};
 pub use frozen::{Frozen, Thaw};
+pub use idle::Idle;
 pub use mount::{GuestPath, MountSpec};
 pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
@@ -37,7 +39,7 @@ pub use publish::{PortState, PortStates, Publication, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{
     How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start, stop, suspend,
-    suspended,
+    suspended, with_idle,
 };
 pub use timeline::{Timeline, timeline};
 pub use usage::{Sample, Usage, usage};
@@ -57,6 +59,7 @@ pub(crate) fn sample_spec() -> Spec {
         env: Environment::default(),
         created: 1,
         user: None,
+        idle: None,
         mounts: Vec::new(),
         ports: Vec::new(),
     }

@@ -4,6 +4,7 @@ use super::asked::{
     Changes, changed, differences, flags, refuse_conflict, refuse_impossible, refuse_port_conflict,
 };
 use super::frozen::Thaw;
+use super::idle::Idle;
 use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::port::Port;
 use super::publish::PortState;
@@ -312,6 +313,7 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
         env: env.clone().unwrap_or_default(),
         created: 0,
         user: wanted.changes.user.clone().or_else(|| defaults.user.clone()).and_then(UserName::unless_root),
+        idle: wanted.changes.idle.or(defaults.idle).and_then(Idle::unless_off),
         mounts: wanted.changes.mounts.clone(),
         ports: Port::merge(&[], &wanted.changes.ports),
     }

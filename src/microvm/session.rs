@@ -70,7 +70,10 @@ pub fn share(name: &MachineName, mount: &MountSpec, user: Option<&UserName>) -> 
     let options = "dcache_timeout=1,dcache_max_size=100000";
     let options = if mount.read_only { &format!("{options},ro") } else { options };
     let words = ["exec", "/run/mvm/share", mount.guest.as_str(), user.map_or("", UserName::as_str), options];
-    enter(name, &ssh::quoted(&words.map(OsString::from)), true, None, None)
+    // What is read and written is use, not that it could be (cell/cell).
+    let mut call = enter(name, &ssh::quoted(&words.map(OsString::from)), true, None, None);
+    call.argv.insert(HANGING_ON.len(), "USE=no".into());
+    call
 }
 
 /// What connects the standard streams with the machine's SSH server.

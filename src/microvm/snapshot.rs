@@ -279,9 +279,9 @@ pub fn diff(
 
 /// With what a script needs that has the machine stand still, where it runs.
 fn of_machine<T>(script: Script<T>, machine: &Machine, host: &HostFacts) -> Script<T> {
-    let kind = machine.state.running().and_then(|running| Some((running, Kind::read(&running.vmm)?)));
+    let kind = machine.state.running().and_then(|running| Kind::read(&running.vmm));
     match (kind, machine.started_as()) {
-        (Some((running, kind)), Some(spec)) => freezing(script, spec, running, kind, host),
+        (Some(kind), Some(spec)) => freezing(script, spec, kind, host),
         _ => script.input("NAME", machine.name.as_str()),
     }
 }

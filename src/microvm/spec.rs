@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::user::UserName;
-use super::{Environment, MountSpec, Port};
+use super::{Environment, Idle, MountSpec, Port};
 use crate::image::ImageName;
 
 /// A machine's name: a letter or digit, then up to 30 letters, digits and hyphens, all lower case.
@@ -215,6 +215,9 @@ pub struct Spec {
     /// The user that sessions are, made at a start; root where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
+    /// After how long without use it is suspended by itself; never where none is given. In seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
     /// Folders of the host that it shares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountSpec>,
@@ -290,6 +293,7 @@ mod tests {
             env: Environment::default(),
             created: 1,
             user: Some("me".parse().unwrap()),
+            idle: Some("30m".parse().unwrap()),
             mounts: vec!["/src:/work:ro".parse().unwrap()],
             ports: vec!["8080:80".parse().unwrap()],
         };

@@ -2,7 +2,7 @@
 
 use super::publish::{self, FORWARD, PortStates};
 use super::ssh;
-use super::{Frozen, HostFacts, MachineName, Running, Spec, Thaw, UserName};
+use super::{Frozen, HostFacts, Idle, MachineName, Spec, Thaw, UserName};
 use crate::image::{
     Image,
     seed::{self, Keys},
@@ -107,6 +107,7 @@ pub fn start(
         .input("CELL", include_str!("../../resources/scripts/cell/cell.sh"))
         .input("INSIDE", include_str!("../../resources/scripts/cell/inside.sh"))
         .input("FORWARD", FORWARD)
+        .input("IDLE", spec.idle.map_or(0, Idle::seconds).to_string())
         .input("PORTS", publish::lines(&spec.ports, door))
         .input("PASTA_ADDR", network::DNS.to_string())
         .input("MTU", network::MTU.to_string())
@@ -117,6 +118,12 @@ pub fn start(
         .input("GUEST_MAC", network::GUEST_MAC)
         .args(&launch.argv)
         .payload([spec.line()?, seed].concat()))
+}
+
+/// With what a machine's start needs that is suspended when nobody uses it; `spec` is what it runs with.
+#[must_use]
+pub fn with_idle(start: Script<Started>, spec: &Spec, kind: Kind, host: &HostFacts) -> Script<Started> {
+    start.input("SUSPEND", suspend(spec, kind, host).line())
 }
 
 fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
@@ -165,24 +172,18 @@ pub struct Suspended {
 }
 
 /// Writes the machine's memory to its folder, and ends its processes.
-pub fn suspend(spec: &Spec, running: &Running, kind: Kind, host: &HostFacts) -> Script<Suspended> {
+pub fn suspend(spec: &Spec, kind: Kind, host: &HostFacts) -> Script<Suspended> {
     let script =
         script!("microvm/suspend" with ["cell/lib", "microvm/lib", "vmm/lib", "vmm/freeze"], read_suspended);
-    freezing(script, spec, running, kind, host)
+    freezing(script, spec, kind, host)
 }
 
 /// With what a script needs that writes the memory of a machine that runs. `spec` is what it runs with.
-pub(super) fn freezing<T>(
-    script: Script<T>,
-    spec: &Spec,
-    running: &Running,
-    kind: Kind,
-    host: &HostFacts,
-) -> Script<T> {
+pub(super) fn freezing<T>(script: Script<T>, spec: &Spec, kind: Kind, host: &HostFacts) -> Script<T> {
     let words = memory::words(kind, memory::program(kind, host), spec.name.as_str());
     script
         .input("NAME", spec.name.as_str())
-        .input("VMM", running.vmm.as_str())
+        .input("VMM", kind.word())
         .input("MEMORY_BYTES", spec.memory_mib.bytes().to_string())
         .input("PAUSE", words.pause)
         .input("UNPAUSE", words.unpause)

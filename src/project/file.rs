@@ -12,7 +12,8 @@ use super::{Declared, FILE, provision};
 use crate::config::{self, CPUS};
 use crate::error::{Error, Result};
 use crate::microvm::{
-    Changes, DiskSize, Environment, ImageName, MachineName, Memory, MountSpec, Port, UserName, VmmChoice,
+    Changes, DiskSize, Environment, Idle, ImageName, MachineName, Memory, MountSpec, Port, UserName,
+    VmmChoice,
 };
 
 /// One machine, or several by their names.
@@ -77,6 +78,10 @@ struct Machine {
     #[serde(deserialize_with = "by_text")]
     #[schemars(with = "Option<String>")]
     user: Option<UserName>,
+    /// After how long it is suspended by itself when nobody is connected, such as `30m`; `off` for never
+    #[serde(deserialize_with = "by_text")]
+    #[schemars(with = "Option<String>", example = "30m")]
+    idle: Option<Idle>,
     /// What makes a new machine ready, in this order, once: lines for its shell, or scripts of the project
     provision: Vec<provision::Source>,
     /// The machines that are started before this one
@@ -131,8 +136,21 @@ pub(super) fn read(path: &Path, text: &str) -> Result<(Option<MachineName>, Vec<
 
 impl Machine {
     fn declared(self, name: MachineName, folder: &Path) -> Declared {
-        let Self { name: _, image, cpus, memory, disk, vmm, ports, mounts, env, user, provision, depends_on } =
-            self;
+        let Self {
+            name: _,
+            image,
+            cpus,
+            memory,
+            disk,
+            vmm,
+            ports,
+            mounts,
+            env,
+            user,
+            idle,
+            provision,
+            depends_on,
+        } = self;
         // A list is all there is to be; without one they are none of the file's.
         let (only_mounts, only_ports) = (mounts.is_some(), ports.is_some());
         let mounts = mounts.into_iter().flatten().map(|mount| mount.beneath(folder)).collect();
@@ -145,6 +163,7 @@ impl Machine {
             disk,
             vmm,
             user,
+            idle,
             env,
             image_id: None,
             mounts,

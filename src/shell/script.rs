@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use super::{Answer, AnswerError, Call, Event, Feed, Output, Patience, Payload, exit_code};
@@ -107,6 +108,13 @@ impl<T> Script<T> {
         argv.extend(["bash", "-c", &self.body, self.name].map(OsString::from));
         argv.extend(self.args.iter().cloned());
         Call { argv, stdin: self.stdin.clone(), terminal: false }
+    }
+
+    /// The script as one line for a shell of the Linux side, for what runs it there later.
+    pub fn line(&self) -> OsString {
+        let words = self.call(true).argv;
+        let words: Vec<_> = words.iter().map(|word| super::quote(word.as_bytes())).collect();
+        OsString::from_vec(words.join(&b' '))
     }
 
     /// Sends the script to the Linux side, waits for its end and reads its answer. Where the connection is to blame it is

@@ -13,6 +13,7 @@ mod faults;
 mod fidelity;
 mod firecracker;
 mod host;
+mod idle;
 mod image;
 mod kernel;
 mod kill;

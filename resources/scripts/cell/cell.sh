@@ -2,7 +2,7 @@
 # It starts the VMM in new user and network namespaces (inside.sh), connects those to the network by pasta, and hangs
 # all together: whichever ends, and by whatever signal, the cell ends and the kernel removes its network. Only pasta is
 # started again when it ends, since a machine can do without network, but not without its memory.
-# In: PASTA_ADDR, MTU, HALT_WATCH (yes: a guest's power-off leaves the VMM running), what inside.sh needs, "$@" the VMM.
+# In: PASTA_ADDR, MTU, IDLE (seconds after which run/suspend.sh is run when nobody uses the machine; 0: never), HALT_WATCH (yes: a guest's power-off leaves the VMM running), what inside.sh needs, "$@" the VMM.
 # Leaves: run/cell and run/vmm while they live (PID, start time, boot id), run/exit (how the VMM ended), and for each port that is
 # published run/ports/ID (the same of its forwarder) and ID.log (what that says).
 set -u
@@ -130,6 +130,49 @@ forwarder_ended() {
 declare -A forwarders=() forwards=()
 trap open_ports USR2
 
+# in_use: whether somebody is connected to the machine: a session (use_machine), a connection to one of its ports or its SSH
+# server, or a shared folder of which more is read or written than what watches over it does. When it was used last is the time of run/use.
+in_use() {
+  local started address state count=0 file key bytes before=$carried
+  for file in run/uses/*; do
+    { read -r started <"$file"; } 2>/dev/null || continue
+    [[ $(identity "${file##*/}") != "${file##*/} $started "* ]] || return 0
+    rm -f "$file"
+  done
+  for file in tcp udp; do
+    while read -r _ _ address state _; do
+      [[ $address != "$GUEST_HEX":* || $state != 01 ]] || ((count += 1))
+    done <"/proc/$vmm/net/$file"
+  done 2>/dev/null
+  # The connection that sessions share is there without any.
+  [[ -z $master ]] || ((count -= 1))
+  while read -r key bytes; do [[ $key != rchar: ]] || carried=$bytes; done 2>/dev/null <"/proc/${master:-none}/io"
+  ((count > 0 || (before > 0 && carried - before > QUIET * ticking)))
+}
+
+# tick: looks again in a while whether the machine is used.
+tick() {
+  ((${IDLE:-0} > 0)) || return 0
+  ((ticking = IDLE / 10, ticking = ticking < 1 ? 1 : ticking > 30 ? 30 : ticking))
+  child sleep $ticking &
+  ticker=$!
+}
+
+suspend_unused() {
+  local since
+  ! in_use || touch run/use
+  since=$(stat -c %Y run/use) || return 0
+  ((EPOCHSECONDS - since >= IDLE && EPOCHSECONDS >= not_before)) || return 0
+  # Where it cannot be, it is not tried without end.
+  not_before=$((EPOCHSECONDS + IDLE))
+  # It ends this very process, and is not to end with it.
+  (UNUSED_SINCE=$since setsid bash run/suspend.sh </dev/null >run/suspend.log 2>&1 &)
+}
+IFS=. read -r -a guest <<<"$GUEST_IP"
+printf -v GUEST_HEX '%02X%02X%02X%02X' "${guest[3]}" "${guest[2]}" "${guest[1]}" "${guest[0]}"
+# What keeps an unused folder and the connection alive carries less than so many bytes a second.
+QUIET=512 carried=0 ticker='' not_before=0
+
 # The VMM's namespaces are there when inside.sh says so.
 exec {ready}<> <(:)
 export SUPERVISOR=$$ READY=$ready
@@ -144,6 +187,7 @@ identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm
 connect
 open_ports
 watch_resolver
+tick
 if [[ $HALT_WATCH == yes ]]; then
   exec {console}< <(exec setpriv --pdeathsig KILL -- tail -n +1 -F console.log 2>/dev/null)
   tail=$!
@@ -152,7 +196,7 @@ if [[ $HALT_WATCH == yes ]]; then
 fi
 
 while kill -0 "$vmm" 2>/dev/null; do
-  wait -n -p ended "$vmm" "$pasta" "$resolver" ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} "${forwarders[@]}"
+  wait -n -p ended "$vmm" "$pasta" "$resolver" ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} "${forwarders[@]}"
   status=$?
   # A signal ends the wait as well.
   [[ -n ${ended:-} ]] || continue
@@ -193,6 +237,11 @@ while kill -0 "$vmm" 2>/dev/null; do
       timer=''
       kill -KILL "$vmm" 2>/dev/null
       ;;
+    "$ticker")
+      ticker=''
+      suspend_unused
+      tick
+      ;;
     "$halt")
       halt=''
       reason=clean
@@ -206,7 +255,7 @@ if [[ ${ended:-} != "$vmm" ]]; then
   status=$?
 fi
 # None of them has anything left to do, and ssh for one may stay where it is to tell a guest goodbye that is gone.
-kill -KILL "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} "${forwarders[@]}" 2>/dev/null
+kill -KILL "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}" 2>/dev/null
 # Nothing of the cell is left when run/cell goes. (This shell is not to comment on how they ended.)
 { wait; } 2>/dev/null
 if [[ -z $reason ]]; then

@@ -53,6 +53,16 @@ cell_vmm() {
   [[ $boot == "$now" ]] && same_process "$VMM_PID" "$VMM_STARTED"
 }
 
+# use_machine: as long as this process lives, and what it becomes, somebody uses the machine whose folder this is (cell's in_use). One that
+# is just being suspended is waited for.
+use_machine() {
+  { exec 8>>run/use; } 2>/dev/null || return 0
+  flock --shared 8 || true
+  # ssh closes what it inherits, and with it a lock.
+  { : >run/use && process_started $$ && echo "$STARTED" >"run/uses/$$"; } 2>/dev/null || true
+  exec 8>&-
+}
+
 # cell_enter PID COMMAND…: runs a command in the cell that the VMM's process holds.
 cell_enter() {
   nsenter -t "$1" -U -n --preserve-credentials "${@:2}"

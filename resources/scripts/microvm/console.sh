@@ -5,6 +5,7 @@
 set -u
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "${MVM_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/mvm}/machines/${NAME:?}" 2>/dev/null || exit 255
+use_machine
 cell_alive . && cell_vmm . && [[ -p run/console ]] || exit 255
 
 # child COMMAND… &: a child that is killed when this process dies.

@@ -1,7 +1,7 @@
 # microvm/start: starts a machine's cell and waits until its guest takes connections. Safe to repeat: a machine that
 # runs is only waited for.
 # In: NAME, IMAGE (the folder's name), DISK_BYTES, AS (which VMM, how), BOOT_SECONDS, CELL and INSIDE (the supervisor's
-#     scripts), FORWARD and PORTS (microvm/lib), VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json
+#     scripts), FORWARD and PORTS (microvm/lib), IDLE (seconds without use until it is suspended; 0: never) and SUSPEND (what does it), VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json
 #     on one line and the seed archive.
 #     For a suspended machine also THAW_DISK (the disk that its memory belongs to), THAW_ARGV (the VMM's words, where
 #     they were not kept), THAW_LOAD, UNPAUSE (what is said to it) and MASTER (what opens a connection).
@@ -41,6 +41,9 @@ prepare() {
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh
   printf '%s' "$FORWARD" >run/forward.pl
+  printf '%s' "${SUSPEND:-}" >run/suspend.sh
+  mkdir -p run/uses
+  : >run/use
   want_ports
   printf '%s' "${VMM_CONFIG:-}" >run/vmm.json
   printf '%s\n' "$AS" >run/as
@@ -177,6 +180,8 @@ if [[ $ready == yes ]]; then
     event . resumed
     greet || answer GREETED no
   fi
+  # Whoever had it started is about to use it. (A cell of an older mvm counts nothing.)
+  [[ ! -e run/use ]] || : >run/use
   answer PID "$VMM_PID"
   answer STARTED "$started"
   ports_settled
