@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// One mvm at a time. The file stays; the lock goes with this value.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held")] File);
+pub struct Lock(File);
 
 impl Lock {
     /// Takes the lock `name` in the folder `state`; `waiting` is called when someone else has it.
@@ -21,18 +21,24 @@ impl Lock {
 
     /// Takes the lock that the file `path` is, unless someone has it. Whoever has it may remove the file.
     pub fn try_file(path: &Path) -> std::io::Result<Option<Self>> {
-        use std::os::unix::fs::MetadataExt;
         loop {
             let file = fs_err::File::create(path)?.into_parts().0;
             if file.try_lock().is_err() {
                 return Ok(None);
             }
-            let opened = file.metadata()?;
+            let lock = Self(file);
             // Removed meanwhile: then this is a lock on nothing.
-            if fs_err::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (opened.dev(), opened.ino()))
-            {
-                return Ok(Some(Self(file)));
+            if lock.is_at(path) {
+                return Ok(Some(lock));
             }
         }
+    }
+
+    /// Whether the file `path` is still the one that is locked: removed, it holds nobody off.
+    pub fn is_at(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
+        let there = std::fs::metadata(path).map(identity);
+        there.is_ok() && there.ok() == self.0.metadata().map(identity).ok()
     }
 }

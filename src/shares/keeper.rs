@@ -39,11 +39,28 @@ pub enum Runs {
     Unknown(String),
 }
 
+/// The lock of the one keeper that a machine has; nothing where another one has it, and can be asked. (One that just begins cannot
+/// yet, and whoever only looks whether there is one has the lock for a moment as well.)
+fn take(place: &Place) -> Result<Option<Lock>> {
+    let until = Instant::now() + SETTLING;
+    loop {
+        if let Some(lock) = Lock::try_file(&place.lock())? {
+            return Ok(Some(lock));
+        }
+        if UnixStream::connect(place.socket()).is_ok() {
+            return Ok(None);
+        }
+        if Instant::now() > until {
+            return Err(std::io::Error::other("another keeper has the lock, and does not answer"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Serves the machine's folders until it ends.
 pub fn keep(place: &Place, machine: &mut dyn Machine) -> Result<()> {
     super::make_private(&place.folder)?;
-    let Some(_lock) = Lock::try_file(&place.lock())? else {
-        // Another one was quicker, and can be asked as well.
+    let Some(lock) = take(place)? else {
         machine.say_ready();
         return Ok(());
     };
@@ -60,6 +77,7 @@ pub fn keep(place: &Place, machine: &mut dyn Machine) -> Result<()> {
     machine.say_ready();
     let mut keeper = Keeper {
         machine,
+        is_the_one: &|| lock.is_at(&place.lock()),
         events,
         shares: Vec::new(),
         askers: Vec::new(),
@@ -69,8 +87,10 @@ pub fn keep(place: &Place, machine: &mut dyn Machine) -> Result<()> {
     };
     keeper.share(&mounts);
     keeper.attend(&inbox);
-    // Those who come now find nobody, rather than someone who is leaving.
-    place.forget();
+    // Those who come now find nobody, rather than someone who is leaving. What is there may be another one's by now.
+    if (keeper.is_the_one)() {
+        place.forget();
+    }
     keeper.end(&inbox);
     Ok(())
 }
@@ -122,6 +142,9 @@ impl Share {
 
 struct Keeper<'a> {
     machine: &'a mut dyn Machine,
+    /// Whether this is the machine's keeper. The machine may have been removed, and another one of its name made meanwhile, which
+    /// has a keeper of its own: two would take each other's mounts away for ever.
+    is_the_one: &'a dyn Fn() -> bool,
     events: Sender<Event>,
     shares: Vec<Share>,
     /// Those who wait until everything is settled, and until when they do.
@@ -242,6 +265,9 @@ impl Keeper<'_> {
 
     /// Begins sessions whose time has come. A place in the machine has to be free for the next folder.
     fn begin_what_is_due(&mut self) -> bool {
+        if !(self.is_the_one)() {
+            return false;
+        }
         for index in 0..self.shares.len() {
             let share = &self.shares[index];
             let taken =
@@ -288,6 +314,9 @@ impl Keeper<'_> {
             self.shares.retain(|share| share.id != id);
             return self.begin_what_is_due();
         }
+        if !(self.is_the_one)() {
+            return false;
+        }
         let held = share.state == State::Mounted && share.since.elapsed() > Duration::from_secs(10);
         share.failures = if held { 0 } else { share.failures + 1 };
         let (why, pause) = match end {
@@ -315,3 +344,7 @@ fn answer(mut stream: &UnixStream, statuses: &[Status]) {
     let line = serde_json::to_string(statuses).unwrap_or_default();
     writeln!(stream, "{line}").unwrap_or_default();
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

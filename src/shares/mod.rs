@@ -117,9 +117,9 @@ impl Place {
         fs_err::remove_file(self.lock()).unwrap_or_default();
     }
 
-    /// All that is left of a machine that is gone.
+    /// All that is left of a machine that is gone. The lock goes last: without it the next keeper may come, and have a socket.
     pub fn forget(&self) {
-        for file in [self.lock(), self.socket(), self.log()] {
+        for file in [self.log(), self.socket(), self.lock()] {
             fs_err::remove_file(file).unwrap_or_default();
         }
     }

@@ -98,6 +98,30 @@ fn both_directions(host: &Host, around: &std::path::Path) {
     });
 }
 
+/// A session whose server was killed comes to its end only after the next one has mounted: it takes nothing away.
+fn a_late_end(host: &Host) {
+    let all = |signal: &str| {
+        format!(
+            "for P in /proc/[0-9]*; do case $(tr '\\0' ' ' 2>/dev/null <$P/cmdline) in '/run/mvm/busybox sh /run/mvm/share '*) \
+             kill -{signal} ${{P#/proc/}}; echo ${{P#/proc/}} ;; esac; done"
+        )
+    };
+    let late = host.inside("shares", &all("STOP")).replace('\n', " ");
+    let server = keeper("shares").unwrap();
+    kill("KILL", server);
+    wait_until("the server's end", || !lives(server));
+    host.ok(&["exec", "shares", "--", "true"]);
+    wait_until("another server", || keeper("shares").is_some_and(|pid| pid != server));
+    wait_until("the mounts", || states(host) == ["mounted", "mounted"]);
+    let mounts = "grep ' fuse.sshfs ' /proc/mounts";
+    let before = host.inside("shares", mounts);
+    let line = format!(
+        "kill -CONT {late}; for P in {late}; do while [ -e /proc/$P/exe ]; do sleep 0.1; done; done; {mounts}"
+    );
+    assert_eq!(host.inside("shares", &line), before);
+    assert_eq!(host.inside("shares", "cat /work/file"), "ours\n");
+}
+
 fn unplanned_ends(host: &Host, around: &std::path::Path) {
     // The machine's side ends: it is made anew.
     let first = keeper("shares").unwrap();
@@ -124,6 +148,7 @@ fn unplanned_ends(host: &Host, around: &std::path::Path) {
     wait_until("another server", || keeper("shares").is_some_and(|pid| pid != first));
     wait_until("the mounts", || states(host) == ["mounted", "mounted"]);
     assert_eq!(host.inside("shares", "cat /work/held"), "begun\n");
+    a_late_end(host);
     // The machine ends without a word.
     host.inside("shares", "echo written > /work/last");
     let second = keeper("shares").unwrap();
