@@ -11,6 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   mvm completions --install           for the shell that $SHELL names, in your own folder
   mvm completions zsh --install
+  mvm completions zsh --remove
   eval \"$(mvm completions bash)\"      for this shell alone";
 
 /// Let the shell complete commands, options, and the names of machines and images
@@ -23,8 +24,11 @@ pub struct Completions {
     #[arg(value_enum, value_name = "SHELL")]
     shell: Option<Shell>,
     /// Put it into your own folder of completions
-    #[arg(long)]
+    #[arg(long, conflicts_with = "remove")]
     install: bool,
+    /// Take it away again
+    #[arg(long)]
+    remove: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -89,6 +93,9 @@ pub fn run(settings: &Settings, ui: &mut Ui, args: &Completions) -> Result<ExitC
         Error::usage("$SHELL names no shell that mvm has completions for")
             .hint("name it: `mvm completions bash`")
     })?;
+    if args.remove {
+        return remove(settings, ui, &[shell.file()]);
+    }
     if !args.install {
         ui.data(shell.script().trim_end());
     } else if settings.dry_run {
@@ -97,6 +104,26 @@ pub fn run(settings: &Settings, ui: &mut Ui, args: &Completions) -> Result<ExitC
         install(&shell.file(), shell.script().as_bytes())?;
         ui.say(format!("{} is there. {}", shell.file().display(), shell.remark()));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes away those of the files that are there.
+pub(super) fn remove(settings: &Settings, ui: &mut Ui, files: &[PathBuf]) -> Result<ExitCode> {
+    let there: Vec<_> = files.iter().filter(|file| file.is_symlink() || file.exists()).collect();
+    if settings.dry_run {
+        there.iter().for_each(|file| ui.data(format!("remove {}", file.display())));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for file in &there {
+        fs_err::remove_file(file)?;
+    }
+    ui.say(match there.as_slice() {
+        [] => "Nothing was installed.".to_owned(),
+        [file] => format!("{} is gone.", file.display()),
+        [first, ..] => {
+            format!("{} files are gone from {}.", there.len(), first.parent().unwrap_or(first).display())
+        }
+    });
     Ok(ExitCode::SUCCESS)
 }
 

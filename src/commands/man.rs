@@ -22,14 +22,17 @@ pub struct Man {
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
     /// Put the pages into your own folder of manual pages
-    #[arg(long, conflicts_with = "command")]
+    #[arg(long, conflicts_with_all = ["command", "remove"])]
     install: bool,
+    /// Take them away again
+    #[arg(long, conflicts_with = "command")]
+    remove: bool,
 }
 
 pub fn run(settings: &Settings, ui: &mut Ui, args: &Man) -> Result<ExitCode> {
     let mut root = cli::command();
     root.build();
-    if !args.install {
+    if !args.install && !args.remove {
         let mut command = &root;
         for word in &args.command {
             command = command.find_subcommand(word).ok_or_else(|| {
@@ -43,12 +46,17 @@ pub fn run(settings: &Settings, ui: &mut Ui, args: &Man) -> Result<ExitCode> {
     let folder = config::data_dir().join("man/man1");
     let mut pages = Vec::new();
     all(&root, &mut pages);
+    let file = |command: &Command| folder.join(format!("{}.1", name(command)));
+    if args.remove {
+        let files: Vec<_> = pages.iter().map(|page| file(page)).collect();
+        return completions::remove(settings, ui, &files);
+    }
     if settings.dry_run {
         ui.data(format!("write {} pages to {}", pages.len(), folder.display()));
         return Ok(ExitCode::SUCCESS);
     }
     for command in &pages {
-        completions::install(&folder.join(format!("{}.1", name(command))), &page(command)?)?;
+        completions::install(&file(command), &page(command)?)?;
     }
     ui.say(format!("{} pages are in {}: `man mvm`, `man mvm-dev`.", pages.len(), folder.display()));
     Ok(ExitCode::SUCCESS)

@@ -52,8 +52,7 @@ pub mod why;
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::rc::Rc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::cli::{Cli, Command};
@@ -77,7 +76,7 @@ pub struct Context<'a> {
     /// What the scripts took, where that is asked for.
     pub laps: Option<Vec<Lap>>,
     /// Read when it is first asked for.
-    project: OnceCell<Option<Rc<Project>>>,
+    project: OnceCell<Option<Arc<Project>>>,
     pub ui: &'a mut Ui,
 }
 
@@ -115,12 +114,17 @@ impl Context<'_> {
         self.ui.event(crate::shell::Event::Log(&format!("round trips to the Linux side: {times}")));
     }
 
+    /// For a thread that does its part of the same command.
+    pub(crate) fn apart(&self) -> Result<Apart> {
+        Ok(Apart { settings: self.settings.clone(), lima: self.lima.clone(), project: self.project()? })
+    }
+
     /// The project of the folder that mvm was started in.
-    pub fn project(&self) -> Result<Option<Rc<Project>>> {
+    pub fn project(&self) -> Result<Option<Arc<Project>>> {
         if let Some(project) = self.project.get() {
             return Ok(project.clone());
         }
-        let read = project::here()?.map(Rc::new);
+        let read = project::here()?.map(Arc::new);
         Ok(self.project.get_or_init(|| read).clone())
     }
 
@@ -128,6 +132,21 @@ impl Context<'_> {
         let observed = self.run(&microvm::look(scope))?;
         ports::converge(self, &observed);
         Ok(observed)
+    }
+}
+
+/// What a context of a thread's own is made of.
+pub(crate) struct Apart {
+    settings: Settings,
+    lima: Option<side::LimaVm>,
+    project: Option<Arc<Project>>,
+}
+
+impl Apart {
+    pub(crate) fn context(self, ui: &mut Ui) -> Context<'_> {
+        let Self { settings, lima, project } = self;
+        let linux = lima.as_ref().map_or_else(|| Box::new(Native::new()) as _, |vm| vm.linux(&settings));
+        Context { settings, linux, lima, round_trips: 0, laps: None, project: OnceCell::from(project), ui }
     }
 }
 

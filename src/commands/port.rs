@@ -5,7 +5,7 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 use serde_json::json;
 
-use super::running::existing;
+use super::running::{existing, undisturbed};
 use super::which::Which;
 use super::{Context, ports};
 use crate::error::{Error, Result};
@@ -99,17 +99,6 @@ fn rm(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
     let OnHost(listen) = args.port;
     let name = args.which.name(context)?;
     undisturbed(|strict| rm_once(context, &name, listen, strict))
-}
-
-/// Two that change the same machine at the same moment: the later one looks again, unless `once` is not strict. (A vm.json that was
-/// written by hand never looks as it was read.)
-fn undisturbed(mut once: impl FnMut(bool) -> Result<bool>) -> Result<ExitCode> {
-    for _ in 0..5 {
-        if once(true)? {
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
-    once(false).map(|_| ExitCode::SUCCESS)
 }
 
 /// False where the machine was changed by another meanwhile.

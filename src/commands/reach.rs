@@ -8,8 +8,8 @@ use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::debian;
 use crate::microvm::{
-    self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Port, PortStates, Publication, Scope,
-    Spec, Started, Step, Thaw, UserName, Wanted, pending, plan,
+    self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Port, Publication, Scope, Spec,
+    Started, Step, Thaw, UserName, Wanted, pending, plan,
 };
 use crate::project;
 use crate::ui::Ui;
@@ -41,6 +41,8 @@ impl Reached {
 pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Reached>> {
     let mut recovered = false;
     let mut wanted = wanted.clone();
+    // What was not as the last look had it. A vm.json that was written by hand never is: the second time it does not matter.
+    let mut stale: Option<Spec> = None;
     for _ in 0..ROUNDS {
         let scope = Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start };
         let asked_at = now();
@@ -58,13 +60,19 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
         {
             continue;
         }
-        let steps = plan(&observed, &wanted)?;
+        let mut steps = plan(&observed, &wanted)?;
+        if wanted.common_only {
+            steps.retain(Step::is_common);
+        }
         if context.settings.dry_run {
             dry_run(context, &steps);
             return Ok(None);
         }
+        if wanted.common_only && steps.is_empty() {
+            return Ok(None);
+        }
         let lines = pending(&observed, &wanted);
-        if !lines.is_empty() {
+        if !lines.is_empty() && !wanted.common_only {
             let name = wanted.name;
             context.ui.warn(format!(
                 "`{name}` runs with other values than {} gives it: {}; `mvm stop {name}`, and the next start applies them",
@@ -82,9 +90,15 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
         ports::claim(context, wanted.name, &wanted.changes.ports, observed.machine(wanted.name))?;
         let mut looked_again = false;
         for step in steps {
-            looked_again = step.changes_the_view();
-            if let Some(reached) = act(context, &observed, &mut wanted, step)? {
+            let reaches = matches!(step, Step::Publish(_) | Step::Start { .. });
+            let there = observed.machine(wanted.name).and_then(|machine| machine.spec.as_ref().ok());
+            let before = there.filter(|spec| stale.as_ref() != Some(*spec));
+            looked_again = step.changes_the_view() || reaches;
+            if let Some(reached) = act(context, &observed, &mut wanted, step, before)? {
                 return Ok(Some(reached));
+            }
+            if reaches {
+                stale = there.cloned();
             }
             if looked_again {
                 break;
@@ -111,11 +125,13 @@ fn dry_run(context: &mut Context<'_>, steps: &[Step]) {
     }
 }
 
+/// Nothing as well where the machine is not as `before` says any more.
 fn act(
     context: &mut Context<'_>,
     observed: &Observed,
     wanted: &mut Wanted<'_>,
     step: Step,
+    before: Option<&Spec>,
 ) -> Result<Option<Reached>> {
     match step {
         Step::Admin(tasks) => admin(context, observed, tasks)?,
@@ -159,18 +175,33 @@ fn act(
             let stopped = context.run(&microvm::stop(&name, &observed.host.home, 0))?;
             show_console(context, &stopped.console);
         }
-        Step::Publish(spec) => return publish(context, observed, wanted, &spec).map(Some),
+        Step::Publish(spec) => return publish(context, observed, wanted, (&spec, before)),
         Step::Create(mut spec) => {
+            warn_of_old_image(context, observed, &spec);
             spec.created = now();
             context.run(&microvm::create(&spec)?)?;
         }
         Step::Start { spec, vmm, changed, thaw } => {
-            let pid = start(context, observed, wanted, &spec, &vmm, &changed, &thaw)?;
+            let started = start(context, observed, wanted, (&spec, before), &vmm, &changed, &thaw)?;
+            let Some(pid) = started else { return Ok(None) };
             let (home, user) = (observed.host.home.clone(), spec.user.clone());
             return Ok(Some(Reached { home, pid, user, spec: Some(spec) }));
         }
     }
     Ok(None)
+}
+
+/// A machine keeps its image: the one that is made of an old one hears so.
+fn warn_of_old_image(context: &mut Context<'_>, observed: &Observed, spec: &Spec) {
+    if let Some(ImageState::Usable(image)) = observed.image_by_id(&spec.image_id)
+        && image.is_outdated()
+    {
+        let label = image.label();
+        context.ui.warn(format!(
+            "the image {label} was built by an older mvm, and may lack what shared folders and projects need (sshfs, python3); \
+             `mvm setup --image {label}` builds it anew, for machines that are made from then on"
+        ));
+    }
 }
 
 /// Says what is to be done as root, asks where someone can answer, and does it.
@@ -214,11 +245,11 @@ fn start(
     context: &mut Context<'_>,
     observed: &Observed,
     wanted: &Wanted<'_>,
-    spec: &Spec,
+    (spec, before): (&Spec, Option<&Spec>),
     vmm: &Vmm,
     changed: &[String],
     thaw: &Thaw,
-) -> Result<u32> {
+) -> Result<Option<u32>> {
     let mut spec = spec.clone();
     // As the step that made it just now.
     if spec.created == 0 {
@@ -257,7 +288,7 @@ fn start(
     };
     ports::claim(context, name, &spec.ports, observed.machine(name))?;
     let launch = vmm.launch(spec, &observed.host, &files, now());
-    let mut script = microvm::start(spec, image, vmm, &launch, &keys, context.linux.door(), thaw)?;
+    let mut script = microvm::start((spec, before), image, vmm, &launch, &keys, context.linux.door(), thaw)?;
     if spec.idle.is_some() {
         let frozen = observed.machine(name).filter(|_| matches!(thaw, Thaw::Resume(_)));
         let runs_with = frozen.and_then(Machine::started_as).unwrap_or(spec);
@@ -267,7 +298,9 @@ fn start(
         Started::Ready { pid, newly, mut ports, resumed, greeted, lost } => {
             // One that another mvm was starting has the ports that that one asked for.
             if !newly && !spec.ports.iter().all(|port| ports::is_open(&ports, port)) {
-                ports = open_ports(context, spec)?.unwrap_or(ports);
+                if let Publication::Now(open) = open_ports(context, (spec, None))? {
+                    ports = open;
+                }
             }
             for error in ports::settle(context, name, &observed.host.home, &spec.ports, &ports) {
                 context.ui.warn(error.source);
@@ -282,8 +315,9 @@ fn start(
             }
             let before = observed.machine(name).and_then(|machine| machine.spec.as_ref().ok());
             ssh_config::refresh(context, name, before.is_none_or(|before| before.user != spec.user));
-            Ok(pid)
+            Ok(Some(pid))
         }
+        Started::Stale => Ok(None),
         Started::Failed(trouble) => {
             show_console(context, &trouble.console);
             Err(explain(name, &observed.host.home, &trouble))
@@ -291,15 +325,12 @@ fn start(
     }
 }
 
-/// Tells a machine that runs which ports to open; nothing where it does not any more.
-fn open_ports(context: &mut Context<'_>, spec: &Spec) -> Result<Option<PortStates>> {
+/// Tells a machine that runs which ports to open.
+fn open_ports(context: &mut Context<'_>, (spec, before): (&Spec, Option<&Spec>)) -> Result<Publication> {
     let all: Vec<_> = spec.ports.iter().map(ToString::to_string).collect();
     let change = format!("publishes {}", all.join(" "));
-    let script = microvm::publish(None, spec, &change, context.linux.door())?;
-    Ok(match context.run(&script)? {
-        Publication::Now(states) => Some(states),
-        Publication::Stale | Publication::Later => None,
-    })
+    let script = microvm::publish(before, spec, &change, context.linux.door())?;
+    context.run(&script)
 }
 
 /// Opens the ports that a machine lacks which runs.
@@ -307,21 +338,25 @@ fn publish(
     context: &mut Context<'_>,
     observed: &Observed,
     wanted: &Wanted<'_>,
-    spec: &Spec,
-) -> Result<Reached> {
+    (spec, before): (&Spec, Option<&Spec>),
+) -> Result<Option<Reached>> {
     let (name, home) = (wanted.name, &observed.host.home);
     let gone = || Error::not_running(format!("the machine `{name}` is not running any more"));
     let reached = running(observed, name).ok_or_else(gone)?;
     // What it was to have before is no reason to fail now.
     let asked = |port: &&Port| wanted.changes.ports.contains(port);
     let new: Vec<_> = spec.ports.iter().filter(asked).copied().collect();
-    let states = open_ports(context, spec)?.ok_or_else(gone)?;
+    let states = match open_ports(context, (spec, before))? {
+        Publication::Now(states) => states,
+        Publication::Stale => return Ok(None),
+        Publication::Later => return Err(gone()),
+    };
     for error in ports::settle(context, name, home, &spec.ports, &states) {
         context.ui.warn(error.source);
     }
     match new.iter().find(|port| !ports::is_open(&states, port)) {
         Some(port) => Err(Error::failure(format!("the port {port} of `{name}` is not open"))),
-        None => Ok(reached),
+        None => Ok(Some(reached)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The machine that a command is about: there, and running, or why not and what helps.
 
+use std::process::ExitCode;
+
 use super::reach::{Reached, reach};
 use super::{Context, shares};
 use crate::error::{Error, Result};
@@ -69,4 +71,15 @@ fn missing(context: &mut Context<'_>, name: &MachineName) -> Error {
         Some(close) => error.hint(format!("did you mean `{close}`? `mvm ls` lists those there are")),
         None => error.hint(format!("`mvm dev {name}` makes it; `mvm ls` lists those there are")),
     }
+}
+
+/// Two that change the same machine at the same moment: the later one looks again, unless `once` is not strict. (A vm.json that was
+/// written by hand never looks as it was read.)
+pub(super) fn undisturbed(mut once: impl FnMut(bool) -> Result<bool>) -> Result<ExitCode> {
+    for _ in 0..5 {
+        if once(true)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    once(false).map(|_| ExitCode::SUCCESS)
 }

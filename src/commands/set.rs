@@ -1,11 +1,11 @@
 use std::process::ExitCode;
 
 use super::Context;
-use super::running::existing;
+use super::running::{existing, undisturbed};
 use super::start::Sizes;
 use super::which::Which;
 use crate::error::Result;
-use crate::microvm::{self, Changes, Idle, Scope, UserName, grows_now};
+use crate::microvm::{self, Changes, Idle, MachineName, Scope, UserName, grows_now, readable_spec};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,12 +34,17 @@ pub struct Set {
 
 pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
     let name = &args.which.name(context)?;
+    undisturbed(|strict| set_once(context, name, args, strict))
+}
+
+/// False where the machine was changed by another meanwhile.
+fn set_once(context: &mut Context<'_>, name: &MachineName, args: &Set, strict: bool) -> Result<bool> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     let changes = Changes { user: args.user.clone(), idle: args.idle, ..args.sizes.changes() };
     let Some(change) = microvm::set(&observed, machine, &changes)? else {
         context.ui.say(format!("The machine `{name}` has that already."));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     };
     let when = match machine.state.running() {
         None if machine.state.suspended().is_some() => {
@@ -50,9 +55,12 @@ pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
     };
     if context.settings.dry_run {
         context.ui.data(format!("set {name}: {}, {when}", change.lines.join(", ")));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
-    context.run(&microvm::write_change(&change)?)?;
+    let before = strict.then(|| readable_spec(machine)).transpose()?;
+    if !context.run(&microvm::write_change(before, &change)?)? {
+        return Ok(false);
+    }
     let mut grown = false;
     if let Some(kind) = grows_now(machine, &change) {
         match context.run(&microvm::grow(&change.spec, kind, &observed.host.home))? {
@@ -71,5 +79,5 @@ pub fn run(context: &mut Context<'_>, args: &Set) -> Result<ExitCode> {
     if !later.is_empty() {
         context.ui.say(format!("It holds {when}"));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }

@@ -14,7 +14,8 @@ Examples:
 
 /// Do everything short of starting a machine: packages, and the image
 ///
-/// Each step checks before it acts, so it can be run at any time.
+/// Each step checks before it acts, so it can be run at any time. An image `debian` that an older mvm built is built anew;
+/// machines that are there keep theirs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Setup {
@@ -33,7 +34,9 @@ pub fn run(context: &mut Context<'_>, args: &Setup) -> Result<ExitCode> {
     let defaults = context.settings.machine.clone();
     let changes = Changes { image: args.image.clone(), ..Changes::default() };
     let wanted = Wanted::new(Goal::Setup, &name, changes, &defaults);
-    reach(context, &Wanted { firecracker: args.firecracker.as_ref(), ..wanted })?;
+    // What cannot be built is used as it is.
+    let renew = !context.settings.network.offline;
+    reach(context, &Wanted { firecracker: args.firecracker.as_ref(), renew, ..wanted })?;
     if !context.settings.dry_run {
         context.ui.say("Everything is set up. `mvm dev` opens a shell in a machine.");
     }

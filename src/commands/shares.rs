@@ -2,10 +2,13 @@
 
 use super::Context;
 use super::reach::Reached;
+use super::running::existing;
 use crate::config::{self, Host, Settings};
 use crate::digest::Sha256;
 use crate::error::{Error, Result};
-use crate::microvm::{self, Change, MachineName, MountSpec, Spec, Wanted, came_and_went, refuse_conflict};
+use crate::microvm::{
+    self, Change, MachineName, MountSpec, Scope, Spec, Wanted, came_and_went, readable_spec, refuse_conflict,
+};
 use crate::shares::{Place, Request, State, Status};
 use crate::shell::Call;
 
@@ -34,23 +37,42 @@ pub(super) fn check_folders(name: &MachineName, mounts: &[MountSpec]) -> Result<
 /// What a machine that was reached shares, with what `wanted` says of it, is mounted when this is over, or it is told why not.
 pub(super) fn bring(context: &mut Context<'_>, wanted: &Wanted<'_>, reached: &Reached) -> Result<()> {
     let Some(spec) = &reached.spec else { return Ok(()) };
-    let spec = write(context, spec, wanted.changes.mounts_over(&spec.mounts))?;
+    let spec = bring_written(context, wanted, spec)?;
     let statuses = share(context, &spec)?;
     tell(context, &spec.name, &statuses, &wanted.changes.mounts)
 }
 
-/// The machine's spec with these folders and no others, written down.
-pub(super) fn write(context: &mut Context<'_>, spec: &Spec, mounts: Vec<MountSpec>) -> Result<Spec> {
+/// The machine's spec with the folders that `wanted` says.
+fn bring_written(context: &mut Context<'_>, wanted: &Wanted<'_>, spec: &Spec) -> Result<Spec> {
+    if let Some(spec) = write(context, spec, wanted.changes.mounts_over(&spec.mounts), true)? {
+        return Ok(spec);
+    }
+    // Another mvm changed the machine meanwhile.
+    let observed = context.look(Scope { machine: Some(&spec.name), probe: false })?;
+    let spec = readable_spec(existing(context, &observed, &spec.name)?)?;
+    let mounts = wanted.changes.mounts_over(&spec.mounts);
+    Ok(write(context, spec, mounts, false)?.unwrap_or_else(|| spec.clone()))
+}
+
+/// The machine's spec with these folders and no others, written down; where it is `strict`, nothing if the machine was changed by
+/// another meanwhile.
+pub(super) fn write(
+    context: &mut Context<'_>,
+    spec: &Spec,
+    mounts: Vec<MountSpec>,
+    strict: bool,
+) -> Result<Option<Spec>> {
     if mounts == spec.mounts {
-        return Ok(spec.clone());
+        return Ok(Some(spec.clone()));
     }
     refuse_conflict(&mounts)?;
     let new: Vec<_> = mounts.iter().filter(|mount| !spec.mounts.contains(mount)).cloned().collect();
     check_folders(&spec.name, &new)?;
     let lines = came_and_went("shares", &spec.mounts, &mounts);
-    let spec = Spec { mounts, ..spec.clone() };
-    context.run(&microvm::write_change(&Change { spec: spec.clone(), lines })?)?;
-    Ok(spec)
+    let new = Spec { mounts, ..spec.clone() };
+    let change = Change { spec: new.clone(), lines };
+    let written = context.run(&microvm::write_change(strict.then_some(spec), &change)?)?;
+    Ok(written.then_some(new))
 }
 
 /// Has exactly the machine's folders shared, and waits until each is mounted or broken. The machine has to run.
@@ -93,7 +115,7 @@ pub(super) fn tell(
             format!("`{}` is not shared with `{name}` as `{}`: {why}", mount.host.display(), mount.guest);
         let hint = if why.contains("sshfs") {
             format!(
-                "`mvm exec {name} -- apt-get install -y sshfs`, then `mvm mount ls {name}`; the image `debian` has it"
+                "`mvm exec {name} -- apt-get install -y sshfs`, then `mvm mount ls {name}`; the image `debian` has it, as `mvm setup --image debian` builds it for new machines"
             )
         } else {
             format!("`mvm mount ls {name}` tells how it fares; it is tried again by itself")

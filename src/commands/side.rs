@@ -33,6 +33,7 @@ const BOOT: Duration = Duration::from_mins(15);
 const CLOCK: u64 = 5;
 
 /// The Lima VM as a command found it or made it.
+#[derive(Clone)]
 pub struct LimaVm {
     pub limactl: Limactl,
     /// Not there where the VM was entered without asking Lima first.
@@ -42,7 +43,7 @@ pub struct LimaVm {
 }
 
 impl LimaVm {
-    fn linux(&self, settings: &Settings) -> Box<dyn Linux> {
+    pub(super) fn linux(&self, settings: &Settings) -> Box<dyn Linux> {
         let transport = settings.lima.transport;
         Box::new(Lima::new(transport, self.limactl.program(), self.dir.join("ssh.config")))
     }

@@ -9,6 +9,10 @@ use crate::shell::Script;
 /// Free space the making of an image needs, in bytes: measured at its peak, with room to spare.
 pub const SPACE_NEEDED: u64 = 1 << 30;
 
+/// The number of what the image is made by. One with a lower number was built by an older mvm, and lacks what came since: in 1 `sshfs`
+/// and `python3`.
+pub const RECIPE: u32 = 1;
+
 /// A release of Debian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suite {
@@ -30,4 +34,22 @@ pub fn build(suite: Suite, mirror: &Mirror) -> Script<String> {
     script!("image/debian" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
         .input("SUITE", suite.to_string())
         .input("MIRROR", mirror.debian.clone().unwrap_or_default())
+        .input("RECIPE", RECIPE.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Sha256;
+
+    #[test]
+    fn other_packages_are_another_recipe() {
+        let script = include_str!("../../resources/scripts/image/debian.sh");
+        let packages: Vec<_> = script
+            .lines()
+            .filter(|line| line.contains("packages+=") || line.starts_with("packages="))
+            .collect();
+        let digest = Sha256::of(packages.join("\n").as_bytes()).to_string();
+        assert_eq!((RECIPE, &digest[..8]), (1, "968af51f"), "with new packages the recipe has a new number");
+    }
 }

@@ -44,6 +44,9 @@ pub struct Image {
     pub initrd: ImageFile,
     /// The base of the image `debian` once more, where this one has neither an SSH server of ours nor modules.
     pub tools: Option<ImageFile>,
+    /// Of the image `debian`: see [`debian::RECIPE`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recipe: u32,
     /// Whether its kernel is the user's: the initrd's modules may be none of its own.
     #[serde(default)]
     pub own_kernel: bool,
@@ -72,6 +75,11 @@ impl Image {
         self.base.bytes + shared
     }
 
+    /// Whether an older mvm built it, so that it lacks what this one would put in.
+    pub fn is_outdated(&self) -> bool {
+        self.name == "debian" && !self.own_kernel && self.recipe < debian::RECIPE
+    }
+
     /// All of its files, by their names.
     pub fn files(&self) -> impl Iterator<Item = (&'static str, &ImageFile)> {
         let fixed = [("kernel", &self.kernel), ("base", &self.base), ("initrd", &self.initrd)];
@@ -82,6 +90,11 @@ impl Image {
     pub fn label(&self) -> String {
         if self.suite.is_empty() { self.name.clone() } else { format!("{}:{}", self.name, self.suite) }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Removes images that no machine uses; the answer is what that freed, in bytes.

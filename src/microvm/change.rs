@@ -67,12 +67,12 @@ pub fn rename(observed: &Observed, machine: &Machine, new: &MachineName) -> Resu
     Ok(machine.spec.clone().ok().map(|spec| Spec { name: new.clone(), ..spec }))
 }
 
-/// Writes down a change.
-pub fn write_change(change: &Change) -> serde_json::Result<Script<()>> {
-    Ok(script!("microvm/set" with ["cell/lib", "microvm/lib"], |_| Ok(()))
+/// Writes down a change, only where the machine still is as `before` says. The answer is whether it was written.
+pub fn write_change(before: Option<&Spec>, change: &Change) -> serde_json::Result<Script<bool>> {
+    Ok(script!("microvm/set" with ["cell/lib", "microvm/lib"], |answer| Ok(answer.text("STALE").is_none()))
         .input("NAME", change.spec.name.as_str())
         .input("CHANGES", change.lines.join(", "))
-        .payload(change.spec.line()?))
+        .payload(change.spec.lines(before)?))
 }
 
 /// Whether the disk of `machine` can grow now: it runs, and is to have more than it runs with.

@@ -41,12 +41,26 @@ pub struct Wanted<'a> {
     /// The release of Firecracker to use from now on.
     pub firecracker: Option<&'a Release>,
     pub lacking: Lacking,
+    /// Whether an image that an older mvm built is built anew.
+    pub renew: bool,
+    /// Only what other machines need as well.
+    pub common_only: bool,
 }
 
 impl<'a> Wanted<'a> {
     pub fn new(goal: Goal, name: &'a MachineName, changes: Changes, defaults: &'a MachineDefaults) -> Self {
         let flags = changes.clone();
-        Self { goal, name, changes, flags, defaults, firecracker: None, lacking: Lacking::default() }
+        Self {
+            goal,
+            name,
+            changes,
+            flags,
+            defaults,
+            firecracker: None,
+            lacking: Lacking::default(),
+            renew: false,
+            common_only: false,
+        }
     }
 
     /// With what mvm.toml says where no flag does.
@@ -129,6 +143,11 @@ impl Step {
         }
     }
 
+    /// Whether it is done once for all machines.
+    pub fn is_common(&self) -> bool {
+        matches!(self, Self::Admin(_) | Self::BuildImage(_) | Self::InstallFirecracker { .. })
+    }
+
     /// Whether it changes what the rest of the plan was decided on.
     pub fn changes_the_view(&self) -> bool {
         matches!(
@@ -190,6 +209,9 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         None if wanted.changes.image_id.is_some() => wanted.changes.image_id.clone().unwrap_or_default(),
         None => {
             if let Some(image) = observed.image(&asked) {
+                if wanted.renew && image.is_outdated() {
+                    steps.extend(make_image(observed, wanted.goal, &asked)?);
+                }
                 image.id.clone()
             } else {
                 steps.extend(make_image(observed, wanted.goal, &asked)?);

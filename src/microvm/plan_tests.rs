@@ -189,6 +189,26 @@ fn the_image_where_none_was_asked_for() {
 }
 
 #[test]
+fn an_image_of_an_older_mvm_is_built_anew_where_that_is_asked_for() {
+    let (name, default) = ("web".parse().unwrap(), MachineDefaults::default());
+    for (recipe, goal, renew, expected) in [
+        (0, Goal::Setup, true, 1),
+        (0, Goal::Setup, false, 0),
+        (crate::image::debian::RECIPE, Goal::Setup, true, 0),
+    ] {
+        let mut observed = ready();
+        if let ImageState::Usable(image) = &mut observed.images[0] {
+            image.recipe = recipe;
+        }
+        let wanted = Wanted { renew, ..Wanted::new(goal, &name, Changes::default(), &default) };
+        let steps = plan(&observed, &wanted).unwrap();
+        let builds =
+            steps.iter().filter(|step| matches!(step, Step::BuildImage(ImageName::Debian(_)))).count();
+        assert_eq!((builds, steps.len()), (expected, expected), "{recipe} {renew}");
+    }
+}
+
+#[test]
 fn a_release_that_is_named_is_installed_whatever_is_on_path() {
     let name = "web".parse().unwrap();
     let default = MachineDefaults::default();

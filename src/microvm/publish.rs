@@ -68,12 +68,11 @@ pub fn publish(
             Some(_) => Publication::Later,
         })
     };
-    let both = [spec.line()?, before.map_or(Ok(Vec::new()), Spec::line)?].concat();
     Ok(script!("microvm/ports" with ["cell/lib", "microvm/lib"], read)
         .input("NAME", spec.name.as_str())
         .input("CHANGE", change)
         .input("PORTS", lines(&spec.ports, door))
-        .payload(both))
+        .payload(spec.lines(before)?))
 }
 
 /// `KEY=ID open`, or the id and why it is not.

@@ -236,6 +236,12 @@ impl Spec {
         Ok(line)
     }
 
+    /// It, and below it what is there, where that is to be as it was when this was decided.
+    pub(super) fn lines(&self, before: Option<&Self>) -> serde_json::Result<Vec<u8>> {
+        let before = before.map_or_else(|| Ok(vec![b'\n']), Self::line)?;
+        Ok([self.line()?, before].concat())
+    }
+
     /// Reads `vm.json`; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]

@@ -32,6 +32,8 @@ pub enum Started {
         lost: Option<String>,
     },
     Failed(Trouble),
+    /// Nothing was done: the machine was changed by another meanwhile.
+    Stale,
 }
 
 /// A guest that did not come up.
@@ -71,9 +73,9 @@ pub fn create(spec: &Spec) -> serde_json::Result<Script<()>> {
         .payload(spec.line()?))
 }
 
-/// Starts the machine, or waits for one that is starting.
+/// Starts the machine, or waits for one that is starting. One that was there still has to be as `before` says.
 pub fn start(
-    spec: &Spec,
+    (spec, before): (&Spec, Option<&Spec>),
     image: &Image,
     vmm: &Vmm,
     launch: &Launch,
@@ -117,7 +119,7 @@ pub fn start(
         .input("GUEST_IP", network::GUEST.to_string())
         .input("GUEST_MAC", network::GUEST_MAC)
         .args(&launch.argv)
-        .payload([spec.line()?, seed].concat()))
+        .payload([spec.lines(before)?, seed].concat()))
 }
 
 /// With what a machine's start needs that is suspended when nobody uses it; `spec` is what it runs with.
@@ -128,6 +130,9 @@ pub fn with_idle(start: Script<Started>, spec: &Spec, kind: Kind, host: &HostFac
 
 fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
     let text = |key| answer.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
+    if answer.text("STALE").is_some() {
+        return Ok(Started::Stale);
+    }
     Ok(match text("TROUBLE").as_deref() {
         None => Started::Ready {
             pid: answer.get("PID")?,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use file::schema;
 pub use find::find;
+pub use order::Order;
 
 use crate::config;
 use crate::error::{Error, Result};

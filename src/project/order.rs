@@ -1,6 +1,7 @@
 //! The order in which a project's machines start.
 
 use super::Declared;
+use crate::microvm::MachineName;
 use crate::suggest::closest;
 
 /// Each machine after those that it depends on, else by name; or what is wrong, and what helps.
@@ -37,6 +38,53 @@ pub(super) fn sorted(mut machines: Vec<Declared>) -> Result<Vec<Declared>, (Stri
         }
     }
     Ok(sorted)
+}
+
+/// Which machines may begin, while others come up.
+pub struct Order<'a> {
+    waiting: Vec<&'a Declared>,
+    up: Vec<&'a MachineName>,
+    failed: Vec<&'a MachineName>,
+}
+
+impl<'a> Order<'a> {
+    /// `machines` has all that they depend on.
+    pub fn new(machines: &[&'a Declared]) -> Self {
+        Self { waiting: machines.to_vec(), up: Vec::new(), failed: Vec::new() }
+    }
+
+    /// Those whose dependencies are up, `most` of them; each is named once.
+    pub fn ready(&mut self, most: usize) -> Vec<&'a Declared> {
+        let up = &self.up;
+        let is_ready = |machine: &&'a Declared| machine.depends_on.iter().all(|needed| up.contains(&needed));
+        let ready: Vec<_> = self.waiting.iter().copied().filter(is_ready).take(most).collect();
+        self.waiting.retain(|machine| !ready.iter().any(|ready| ready.name == machine.name));
+        ready
+    }
+
+    /// Those that will not be ready, with what they depend on that failed; each is named once.
+    pub fn blocked(&mut self) -> Vec<(&'a MachineName, &'a MachineName)> {
+        let mut all = Vec::new();
+        // They are sorted: those that depend on a blocked one come after it.
+        let failed = &mut self.failed;
+        self.waiting.retain(|machine| {
+            let Some(needed) = machine.depends_on.iter().find(|needed| failed.contains(needed)) else {
+                return true;
+            };
+            all.push((&machine.name, needed));
+            failed.push(&machine.name);
+            false
+        });
+        all
+    }
+
+    pub fn ended(&mut self, name: &'a MachineName, is_up: bool) {
+        if is_up { &mut self.up } else { &mut self.failed }.push(name);
+    }
+
+    pub fn failed(&self) -> &[&'a MachineName] {
+        &self.failed
+    }
 }
 
 /// A circle among machines each of which waits for another one: `a → b → a`.
@@ -90,6 +138,28 @@ mod tests {
         ] {
             assert_eq!(order(lines), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn those_that_wait_for_nothing_begin_together() {
+        let machines =
+            sorted(machines(&["web: db cache", "db", "cache", "mail", "shop: web", "z: mail"])).unwrap();
+        let machines: Vec<_> = machines.iter().collect();
+        let mut order = Order::new(&machines);
+        let names =
+            |ready: Vec<&Declared>| ready.iter().map(|m| m.name.to_string()).collect::<Vec<_>>().join(" ");
+        let name = |text: &str| &machines.iter().find(|machine| machine.name.as_str() == text).unwrap().name;
+        assert_eq!(names(order.ready(2)), "cache db");
+        assert_eq!(names(order.ready(0)), "");
+        assert_eq!(names(order.ready(9)), "mail");
+        order.ended(name("cache"), true);
+        order.ended(name("mail"), true);
+        assert_eq!(names(order.ready(9)), "z");
+        order.ended(name("db"), false);
+        assert_eq!(order.blocked(), [(name("web"), name("db")), (name("shop"), name("web"))]);
+        order.ended(name("z"), true);
+        assert!(order.ready(9).is_empty() && order.blocked().is_empty());
+        assert_eq!(order.failed(), [name("db"), name("web"), name("shop")]);
     }
 
     #[test]

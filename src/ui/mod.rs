@@ -23,6 +23,8 @@ pub enum Verbosity {
 pub struct Ui {
     verbosity: Verbosity,
     running: Option<Running>,
+    /// What each line begins with.
+    label: String,
 }
 
 /// The step that lasts now.
@@ -95,7 +97,24 @@ const WORTH_A_LINE: Duration = Duration::from_millis(400);
 
 impl Ui {
     pub fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity, running: None }
+        Self { verbosity, running: None, label: String::new() }
+    }
+
+    /// One of several that speak at the same time: each of its lines says which it is, and none is drawn over.
+    pub fn labelled(&self, label: String) -> Self {
+        Self { verbosity: self.verbosity, running: None, label }
+    }
+
+    /// Whether progress is drawn.
+    fn draws(&self) -> bool {
+        std::io::stderr().is_terminal() && self.label.is_empty()
+    }
+
+    fn line(&self, text: &str) {
+        // Whole, so that nobody else's line gets into it.
+        let text: String = text.split('\n').map(|line| format!("{}{line}\n", self.label)).collect();
+        // Nobody is left to tell when stderr is gone.
+        anstream::stderr().lock().write_all(text.as_bytes()).unwrap_or_default();
     }
 
     /// How much is said from now on; the answer is how much was before.
@@ -138,14 +157,14 @@ impl Ui {
     pub fn say(&mut self, text: impl Display) {
         if self.verbosity > Verbosity::Quiet {
             self.settle();
-            line(&text.to_string());
+            self.line(&text.to_string());
         }
     }
 
     /// Something the user should know even when quiet.
     pub fn warn(&mut self, text: impl Display) {
         self.settle();
-        line(&format!("{} {text}", "warning:".yellow().bold()));
+        self.line(&format!("{} {text}", "warning:".yellow().bold()));
     }
 
     /// Begins a step; it ends with the next one, or with [`Ui::settle`].
@@ -154,10 +173,10 @@ impl Ui {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        let bars = if std::io::stderr().is_terminal() && self.verbosity == Verbosity::Normal {
+        let bars = if self.draws() && self.verbosity == Verbosity::Normal {
             Some(Bars::new(text))
         } else {
-            line(&format!("{} {text}", "==>".cyan()));
+            self.line(&format!("{} {text}", "==>".cyan()));
             None
         };
         self.running = Some(Running { text: text.to_owned(), since: Instant::now(), bars });
@@ -169,7 +188,7 @@ impl Ui {
             Some(Running { text: step, bars: Some(bars), .. }) => {
                 bars.spinner.set_message(format!("{step}: {}", text.dimmed()));
             }
-            _ if self.verbosity == Verbosity::Verbose => line(&format!("    {}", text.dimmed())),
+            _ if self.verbosity == Verbosity::Verbose => self.line(&format!("    {}", text.dimmed())),
             _ => {}
         }
     }
@@ -177,7 +196,7 @@ impl Ui {
     /// A step whose progress is told in bytes; nothing is drawn without a terminal.
     pub fn bar(&mut self, text: &str, total: Option<u64>) -> ProgressBar {
         self.settle();
-        if !std::io::stderr().is_terminal() || self.verbosity == Verbosity::Quiet {
+        if !self.draws() || self.verbosity == Verbosity::Quiet {
             return ProgressBar::hidden();
         }
         let mut bars = Bars::new(text);
@@ -191,8 +210,8 @@ impl Ui {
     pub fn output(&mut self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
             match &self.running {
-                Some(Running { bars: Some(bars), .. }) => bars.all.suspend(|| line(text)),
-                _ => line(text),
+                Some(Running { bars: Some(bars), .. }) => bars.all.suspend(|| self.line(text)),
+                _ => self.line(text),
             }
         }
     }
@@ -207,11 +226,11 @@ impl Ui {
             Some(bars) => {
                 bars.clear();
                 if took >= WORTH_A_LINE {
-                    line(&format!("{} {text} {}", "✓".green(), seconds(took).dimmed()));
+                    self.line(&format!("{} {text} {}", "✓".green(), seconds(took).dimmed()));
                 }
             }
             None if took >= WORTH_A_LINE => {
-                line(&format!("    {}", format!("done in {}", seconds(took)).dimmed()));
+                self.line(&format!("    {}", format!("done in {}", seconds(took)).dimmed()));
             }
             None => {}
         }
@@ -229,7 +248,7 @@ impl Ui {
             }
             Event::Log(text) => {
                 if self.verbosity == Verbosity::Verbose {
-                    line(&format!("    {}", plain(text).dimmed()));
+                    self.line(&format!("    {}", plain(text).dimmed()));
                 }
             }
         }
@@ -258,9 +277,9 @@ impl Ui {
         if let Some(Running { bars: Some(bars), .. }) = self.running.take() {
             bars.clear();
         }
-        line(&format!("{} {}", "error:".red().bold(), plain(&format!("{:#}", error.source))));
+        self.line(&format!("{} {}", "error:".red().bold(), plain(&format!("{:#}", error.source))));
         for hint in &error.hints {
-            line(&format!("{} {hint}", "hint:".cyan().bold()));
+            self.line(&format!("{} {hint}", "hint:".cyan().bold()));
         }
     }
 }
@@ -268,11 +287,6 @@ impl Ui {
 /// What others wrote (an image's names, a server's words) must not steer the terminal.
 fn plain(text: &str) -> String {
     text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "\u{fffd}")
-}
-
-fn line(text: &str) {
-    // Nobody is left to tell when stderr is gone.
-    writeln!(anstream::stderr(), "{text}").unwrap_or_default();
 }
 
 fn seconds(took: Duration) -> String {

@@ -64,6 +64,11 @@ fn bash_completes_names() {
     assert_eq!(bash(&host, &["mvm", "cp", "sho"]), ["shop:"]);
     assert_eq!(bash(&host, &["mvm", "destr"]), ["destroy"]);
     assert_eq!(bash(&host, &["mvm", "start", "--detac"]), ["--detach"]);
+    for said in ["completions/mvm is gone", "Nothing was installed"] {
+        let shown = host.mvm_as_is(&["completions", "bash", "--remove"]);
+        assert!(shown.code == 0 && shown.stderr.contains(said), "{shown}");
+    }
+    assert!(!host.path("home/.local/share/bash-completion/completions/mvm").exists());
 }
 
 #[test]
@@ -150,4 +155,10 @@ fn manual_pages() {
             "{output:?}"
         );
     }
+    // Another program's page is not mvm's to remove.
+    host.write("home/.local/share/man/man1/other.1", "");
+    let shown = host.mvm_as_is(&["man", "--remove"]);
+    assert!(shown.code == 0 && shown.stderr.contains("files are gone from"), "{shown}");
+    let left = fs_err::read_dir(host.path("home/.local/share/man/man1")).unwrap();
+    assert_eq!(left.map(|file| file.unwrap().file_name()).collect::<Vec<_>>(), ["other.1"]);
 }

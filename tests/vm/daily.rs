@@ -59,6 +59,11 @@ fn a_machine_is_listed_heard_and_explained() {
     let seen = host.ok(&["why", "daily"]);
     assert!(seen.stdout.contains(" s  +") && seen.stdout.contains("it answers"), "{seen}");
 
+    // The machine runs on, its SSH server's part of the connection is gone: 255, which ssh says as well; the next one has another.
+    let line = "for P in /proc/[0-9]*; do case $(tr '\\0' ' ' <$P/cmdline) in 'sshd: root'*) kill -KILL ${P#/proc/} ;; esac; done; sleep 60";
+    assert_eq!(host.mvm(&["exec", "daily", "--", "sh", "-c", line]).code, 255);
+    assert_eq!(host.mvm(&["exec", "daily", "--", "sh", "-c", "exit 7"]).code, 7);
+
     kill("STOP", host.pid("daily", "vmm"));
     wait_until("silence", || listed()["trouble"] == "it does not answer");
     let seen = host.ok(&["why", "daily"]);

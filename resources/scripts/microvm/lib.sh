@@ -103,6 +103,17 @@ write_spec() {
   mv vm.json.new vm.json
 }
 
+# refuse_stale BEFORE: ends the script, with nothing done, where the machine's vm.json is not the one any more that this was decided on;
+# empty where that does not matter. In the machine's folder, under its lock.
+refuse_stale() {
+  local now=''
+  IFS= read -r now <vm.json || true
+  [[ -n $1 && $1 != "$now" ]] || return 0
+  answer STALE yes
+  cat >/dev/null
+  exit 0
+}
+
 # want_ports: writes for the supervisor which ports are to be open. In: PORTS, a line for each (see cell.sh). Runs in the
 # machine's folder, as those below do.
 want_ports() {

@@ -7,11 +7,8 @@ IFS= read -r vm_json
 IFS= read -r before || true
 lock "$NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
+refuse_stale "$before"
 IFS= read -r now <vm.json || true
-if [[ -n $before && $before != "$now" ]]; then
-  answer STALE yes
-  exit 0
-fi
 if [[ $vm_json != "$now" ]]; then
   write_spec "$vm_json"
   event . "$CHANGE"

@@ -1,14 +1,16 @@
 # microvm/start: starts a machine's cell and waits until its guest takes connections. Safe to repeat: a machine that
 # runs is only waited for.
 # In: NAME, IMAGE (the folder's name), DISK_BYTES, AS (which VMM, how), BOOT_SECONDS, CELL and INSIDE (the supervisor's
-#     scripts), FORWARD and PORTS (microvm/lib), IDLE (seconds without use until it is suspended; 0: never) and SUSPEND (what does it), VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json
-#     on one line and the seed archive.
+#     scripts), FORWARD and PORTS (microvm/lib), IDLE (seconds without use until it is suspended; 0: never) and SUSPEND (what does it),
+#     VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json on one line, vm.json as this was decided on (empty
+#     where that does not matter), and the seed archive.
 #     For a suspended machine also THAW_DISK (the disk that its memory belongs to), THAW_ARGV (the VMM's words, where
 #     they were not kept), THAW_LOAD, UNPAUSE (what is said to it) and MASTER (what opens a connection).
-# Out: PID; STARTED yes|no; RESUMED yes, GREETED no; LOST (why the memory was not resumed); PORT for each port; or TROUBLE
+# Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no; LOST (why the memory was not resumed); PORT for each port; or TROUBLE
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
-read -r vm_json
+IFS= read -r vm_json
+IFS= read -r before
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
 cd "$machine" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
@@ -138,6 +140,7 @@ if ! cell_alive "$machine" || { [[ -s run/vmm ]] && ! cell_vmm "$machine"; }; th
     fi
   fi
   if [[ $resumed == no ]]; then
+    refuse_stale "$before"
     step "Starting $NAME"
     launch "$@"
   fi

@@ -1,10 +1,10 @@
 use std::process::ExitCode;
 
-use super::super::running::existing;
+use super::super::running::{existing, undisturbed};
 use super::super::which::Which;
 use super::super::{Context, shares};
 use crate::error::Result;
-use crate::microvm::{MountSpec, Scope, State, readable_spec};
+use crate::microvm::{MachineName, MountSpec, Scope, State, readable_spec};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,22 +27,33 @@ pub(super) struct Add {
 pub(super) fn run(context: &mut Context<'_>, args: &Add) -> Result<ExitCode> {
     let name = &args.which.name(context)?;
     let added = shares::absolute(std::slice::from_ref(&args.mount))?;
+    undisturbed(|strict| add_once(context, name, &added, strict))
+}
+
+/// False where the machine was changed by another meanwhile.
+fn add_once(
+    context: &mut Context<'_>,
+    name: &MachineName,
+    added: &[MountSpec],
+    strict: bool,
+) -> Result<bool> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     if context.settings.dry_run {
         context.ui.data(format!("share {} with {name}", added[0]));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
-    shares::check_folders(name, &added)?;
+    shares::check_folders(name, added)?;
     let spec = readable_spec(machine)?;
-    let spec = shares::write(context, spec, MountSpec::merge(&spec.mounts, &added))?;
+    let mounts = MountSpec::merge(&spec.mounts, added);
+    let Some(spec) = shares::write(context, spec, mounts, strict)? else { return Ok(false) };
     let MountSpec { host, guest, .. } = &added[0];
     if matches!(machine.state, State::Running(_)) {
         let statuses = shares::share(context, &spec)?;
-        shares::tell(context, name, &statuses, &added)?;
+        shares::tell(context, name, &statuses, added)?;
         context.ui.say(format!("`{name}` has {} as {guest} now.", host.display()));
     } else {
         context.ui.say(format!("`{name}` has {} as {guest} from its next start on.", host.display()));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }

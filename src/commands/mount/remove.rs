@@ -1,10 +1,10 @@
 use std::process::ExitCode;
 
-use super::super::running::existing;
+use super::super::running::{existing, undisturbed};
 use super::super::which::Which;
 use super::super::{Context, shares};
 use crate::error::{Error, Result};
-use crate::microvm::{GuestPath, Scope, State, readable_spec};
+use crate::microvm::{GuestPath, MachineName, Scope, State, readable_spec};
 
 /// Share a folder no longer; what is in it stays
 ///
@@ -19,7 +19,17 @@ pub(super) struct Rm {
 }
 
 pub(super) fn run(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
-    let (name, guest) = (&args.which.name(context)?, &args.guest);
+    let name = &args.which.name(context)?;
+    undisturbed(|strict| remove_once(context, name, &args.guest, strict))
+}
+
+/// False where the machine was changed by another meanwhile.
+fn remove_once(
+    context: &mut Context<'_>,
+    name: &MachineName,
+    guest: &GuestPath,
+    strict: bool,
+) -> Result<bool> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     let machine = existing(context, &observed, name)?;
     let spec = readable_spec(machine)?;
@@ -31,12 +41,12 @@ pub(super) fn run(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
     }
     if context.settings.dry_run {
         context.ui.data(format!("share {guest} of {name} no longer"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
-    let spec = shares::write(context, spec, left)?;
+    let Some(spec) = shares::write(context, spec, left, strict)? else { return Ok(false) };
     if matches!(machine.state, State::Running(_)) {
         shares::share(context, &spec)?;
     }
     context.ui.say(format!("`{name}` shares nothing as {guest} any more."));
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
