@@ -39,7 +39,11 @@ pub fn run(context: &mut Context<'_>, args: &Destroy) -> Result<ExitCode> {
         Some(name) => {
             let machine = existing(context, &observed, name)?;
             let size = ui::size(machine.disk_used);
-            (vec![name.clone()], format!("Remove the machine `{name}` and its disk ({size})?"))
+            let snapshots = match machine.snapshots {
+                0 => String::new(),
+                count => format!(", with {}", counted(count, "snapshot")),
+            };
+            (vec![name.clone()], format!("Remove the machine `{name}` and its disk ({size}){snapshots}?"))
         }
         None => (
             observed.machines.iter().map(|machine| machine.name.clone()).collect(),
@@ -119,12 +123,15 @@ fn say_left(ui: &mut Ui) {
     }
 }
 
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 fn question_for_all(observed: &Observed) -> String {
-    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     format!(
         "Remove {}, {} and everything else in {}?",
-        count(observed.machines.len(), "machine"),
-        count(observed.images.len(), "image"),
+        counted(observed.machines.len(), "machine"),
+        counted(observed.images.len(), "image"),
         observed.host.home
     )
 }

@@ -123,7 +123,7 @@ fn as_json(machine: &Machine) -> serde_json::Value {
         "memory_bytes": machine.started_as().map(|spec| spec.memory_mib.bytes()),
         "at_next_start": at_next_start(machine),
         "suspended_bytes": machine.state.suspended().map(|frozen| frozen.bytes),
-        "disk_used_bytes": machine.disk_used, "disk_bytes": machine.disk_size,
+        "snapshots": machine.snapshots, "disk_used_bytes": machine.disk_used, "disk_bytes": machine.disk_size,
         "ports": spec.map(ports), "created": spec.map(|spec| spec.created), "uptime_seconds": running.map(|running| running.uptime),
     })
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::overlay::{Difference, differences};
 use super::steps::{freezing, syncing};
-use super::{Frozen, HostFacts, Machine, MachineName};
+use super::{Frozen, HostFacts, Machine, MachineName, Spec};
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
 use crate::vmm::Kind;
@@ -138,6 +138,8 @@ pub struct Snapshot {
     pub of: Of,
     /// What its disk takes, in bytes, as if nothing of it were shared.
     pub disk: u64,
+    /// What the machine was asked to be then, or why that cannot be read.
+    pub spec: Result<Spec, String>,
     /// The memory that goes with it.
     pub frozen: Option<Frozen>,
 }
@@ -202,6 +204,7 @@ fn read(key: &str, answer: &Answer) -> Option<Snapshot> {
         at: number("AT"),
         of: Of::read(meta("OF").unwrap_or_default()),
         disk: lines("DISK").parse().unwrap_or(0),
+        spec: Spec::parse(lines("SPEC")),
         frozen,
     })
 }
@@ -297,12 +300,23 @@ pub fn remove(name: &SnapshotName) -> Script<u64> {
 /// lost, where that is found out only then.
 pub fn restore(name: &SnapshotName, home: &str, memory: bool, used_up: bool) -> Script<Option<String>> {
     let yes = |is: bool| if is { "yes" } else { "no" };
-    script!("snapshot/restore" with ["cell/lib", "microvm/lib", "vmm/lib"], |answer| answer.optional("LOST"))
+    script!("snapshot/restore" with ["cell/lib", "microvm/lib", "vmm/lib", "snapshot/lib"], |answer| answer.optional("LOST"))
         .input("NAME", name.machine.as_str())
         .input("TAG", name.tag.as_str())
         .input("MEMORY", yes(memory))
         .input("MOVE", yes(used_up))
         .args(syncing(home, &name.machine))
+}
+
+/// Makes the machine `spec` of the snapshot, with its memory or without; the answer is as that of [`restore`].
+pub fn clone(name: &SnapshotName, spec: &Spec, memory: bool) -> serde_json::Result<Script<Option<String>>> {
+    let script = script!("snapshot/clone" with ["cell/lib", "microvm/lib", "vmm/lib", "snapshot/lib"], |answer| answer.optional("LOST"));
+    Ok(script
+        .input("NAME", name.machine.as_str())
+        .input("TAG", name.tag.as_str())
+        .input("NEW_NAME", spec.name.as_str())
+        .input("MEMORY", if memory { "yes" } else { "no" })
+        .payload(spec.line()?))
 }
 
 #[cfg(test)]

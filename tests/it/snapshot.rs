@@ -102,6 +102,12 @@ fn the_disk_of_a_stopped_machine_is_kept_and_restored() {
     assert!(listed.contains("shop@first") && listed.contains("shop@1"), "{listed}");
     ok(&host, &["snapshot", "restore", "shop@1", "--yes"]);
     assert_eq!(host.read("home/mvm/machines/shop/disk.img"), "changed");
+    for (other, code, why) in [("shop", 2, "leave out `--as`"), ("a b", 2, "a name is")] {
+        let seen = host.mvm_as_is(&["snapshot", "restore", "shop@first", "--as", other]);
+        assert!(seen.code == code && seen.stderr.contains(why), "{seen}");
+    }
+    let asked = host.mvm_as_is(&["destroy", "shop", "--dry-run"]).stdout;
+    assert!(asked.contains("with 2 snapshots?"), "{asked}");
     ok(&host, &["snapshot", "rm", "shop@1", "--yes"]);
     for (args, why) in [
         (&["snapshot", "restore", "shop@1", "--yes"][..], "there is no snapshot `shop@1`"),

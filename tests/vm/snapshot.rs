@@ -92,6 +92,16 @@ fn a_machine_goes_back_to_what_it_was() {
     assert!(seen.stderr.contains("without its memory: its memory is not whole"), "{seen}");
     assert_eq!(host.inside("later", "cat /root/file"), "first\n");
     assert_ne!(host.inside("later", "cat /proc/sys/kernel/random/boot_id"), boot);
+    // As another machine it is one of its own, and this one is as it was.
+    let who = "cat /root/file /etc/machine-id /run/mvm/host_ed25519.pub; hostname";
+    host.ok(&["snapshot", "restore", "later@live", "--as", "past"]);
+    host.ok(&["start", "past", "-d"]);
+    let (later, past) = (host.inside("later", who), host.inside("past", who));
+    for (index, (later, past)) in later.lines().zip(past.lines()).enumerate() {
+        assert_eq!(later == past, index == 0, "{later} {past}");
+    }
+    assert!(past.ends_with("past\n"), "{past}");
+    host.ok(&["destroy", "past", "--yes"]);
     host.ok(&["destroy", "later", "--yes"]);
     assert!(!host.machine("later").exists());
 }

@@ -15,6 +15,16 @@ lock() {
   done
 }
 
+# lock_both NAME NAME: both, always in the same order: two that want them crosswise must not wait for each other.
+lock_both() {
+  local names=("$1" "$2")
+  [[ $1 < $2 ]] || names=("$2" "$1")
+  lock "${names[0]}"
+  # That lock stays with this file descriptor.
+  exec 7>&9
+  lock "${names[1]}"
+}
+
 # unlock NAME: lets go of the lock, and of its file.
 unlock() {
   rm -f "$MVM_HOME/locks/$1"

@@ -9,17 +9,12 @@ if [[ ! -e $machine/vm.json ]]; then
   # It appears by one rename, so a killed run leaves nothing that looks finished.
   new=$MVM_HOME/machines/.$NAME.new
   rm -rf "$new"
-  mkdir -p "$new/keys" "$new/run"
+  mkdir -p "$new/run"
   printf '%s\n' "$vm_json" >"$new/vm.json"
-  ssh-keygen -q -t ed25519 -N '' -C "mvm-$NAME" -f "$new/keys/id_ed25519" </dev/null &
-  user_key=$!
-  ssh-keygen -q -t ed25519 -N '' -C "$NAME" -f "$new/keys/host_ed25519" </dev/null &
-  host_key=$!
+  make_keys "$new/keys" "$NAME" &
+  keys=$!
   make_disk "$new/disk.img"
-  wait "$user_key"
-  wait "$host_key"
-  read -r kind key _ <"$new/keys/host_ed25519.pub"
-  printf 'mvm-%s %s %s\n' "$NAME" "$kind" "$key" >"$new/keys/known_hosts"
+  wait "$keys"
   # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody.
   sync "$new/vm.json" "$new"/keys/*
   event "$new" "created"

@@ -41,6 +41,20 @@ answer_phases() {
   done < <(grep -a '^mvm: [0-9]' console.log || true)
 }
 
+# make_keys DIR NAME: a machine's own: with which it is entered, and by which it is known.
+make_keys() {
+  local user host kind key
+  mkdir -p "$1"
+  ssh-keygen -q -t ed25519 -N '' -C "mvm-$2" -f "$1/id_ed25519" </dev/null &
+  user=$!
+  ssh-keygen -q -t ed25519 -N '' -C "$2" -f "$1/host_ed25519" </dev/null &
+  host=$!
+  wait "$user"
+  wait "$host"
+  read -r kind key _ <"$1/host_ed25519.pub"
+  printf 'mvm-%s %s %s\n' "$2" "$kind" "$key" >"$1/known_hosts"
+}
+
 # make_disk FILE: an empty disk of DISK_BYTES.
 make_disk() {
   local options=nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0

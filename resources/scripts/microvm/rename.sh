@@ -2,12 +2,7 @@
 # In: NAME, NEW_NAME, stdin vm.json on one line (with the new name; nothing where it cannot be read).
 : "${NAME:?}" "${NEW_NAME:?}"
 read -r vm_json || true
-# Both, always in the same order: two that rename crosswise must not wait for each other.
-if [[ $NAME < $NEW_NAME ]]; then names=("$NAME" "$NEW_NAME"); else names=("$NEW_NAME" "$NAME"); fi
-lock "${names[0]}"
-# The lock stays with this file descriptor.
-exec 8>&9
-lock "${names[1]}"
+lock_both "$NAME" "$NEW_NAME"
 old=$MVM_HOME/machines/$NAME new=$MVM_HOME/machines/$NEW_NAME
 cd "$old" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
 [[ ! -e $new ]] || die exists "there is a machine \`$NEW_NAME\` already"

@@ -1,6 +1,6 @@
 # snapshot/list: the snapshots of machines. Reads only.
 # In: "$@" machines' names.
-# Out: for each snapshot SNAPSHOT (NAME@TAG); under that, META, DISK (bytes that its disk takes), and where it has a memory FROZEN
+# Out: for each snapshot SNAPSHOT (NAME@TAG); under that, META, DISK (bytes that its disk takes), SPEC (its vm.json), and where it has a memory FROZEN
 #      and FROZEN_NOW (as look answers them).
 shopt -s nullglob
 for name in "$@"; do
@@ -10,6 +10,11 @@ for name in "$@"; do
     answer SNAPSHOT "$key"
     answer "META.$key" "$(tr '\n' '\t' <"$dir/meta")"
     answer "DISK.$key" $(($(stat -c '%b * %B' "$dir/disk.img" 2>/dev/null || echo 0)))
+    # What it ran with, where it ran.
+    json=$dir/vm.json
+    [[ ! -e $dir/frozen/vm.json ]] || json=$dir/frozen/vm.json
+    { IFS= read -r json <"$json"; } 2>/dev/null || json=''
+    answer "SPEC.$key" "$json"
     [[ -e $dir/frozen/meta ]] || continue
     answer "FROZEN.$key" "$(tr '\n' '\t' <"$dir/frozen/meta")"
     answer "FROZEN_NOW.$key" "$(($(stat -c '%b * %B' "$dir/frozen/memory" 2>/dev/null || echo 0))) $(

@@ -8,41 +8,15 @@ lock "$NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
 finish_restore
 from=snapshots/$TAG
-[[ -e $from/meta ]] || die no-snapshot "there is no snapshot \`$NAME@$TAG\`"
-[[ -s $from/disk.img ]] || die damaged "the snapshot \`$NAME@$TAG\` has lost its disk ($PWD/$from/disk.img)"
-grep -q -x -F "DISK=$(disk_identity "$from/disk.img")" "$from/meta" ||
-  die damaged "the disk of the snapshot \`$NAME@$TAG\` was changed since it was taken ($PWD/$from/disk.img)"
-if [[ $MEMORY == yes ]] && ! grep -q -x -F "FILES=$(frozen_identity "$from/frozen")" "$from/frozen/meta"; then
-  answer LOST 'the files of its memory were changed since it was taken'
-  MEMORY=no
-fi
-
+check_snapshot "$from"
 step "Restoring $NAME@$TAG"
-# A memory that QEMU wrote is only ever read; Firecracker's is written on at the next suspension.
-links=no
-! grep -q '^AS=qemu ' "$from/frozen/meta" 2>/dev/null || links=yes
 rm -rf restore.new
 if [[ $MOVE == no ]]; then
-  if ! shares_blocks; then
-    needed=$(($(stat -c '%b * %B' "$from/disk.img")))
-    [[ $MEMORY == no || $links == yes ]] || needed=$((needed + $(stat -c '%b * %B' "$from/frozen/memory")))
-    room_for "$needed" || die no-space "that takes $((needed >> 20)) MiB, and $((FREE >> 20)) MiB are free; nothing was changed"
-  fi
   trap 'rm -rf restore.new' EXIT
-  mkdir restore.new
-  copy_sparse "$from/disk.img" restore.new/disk.img || die no-space "the disk could not be copied; nothing was changed"
-  if [[ $MEMORY == yes ]]; then
-    mkdir restore.new/frozen
-    for file in "$from"/frozen/*; do
-      if [[ $links == yes && $file == */memory ]]; then
-        ln "$file" restore.new/frozen/memory
-      else
-        copy_sparse "$file" "restore.new/frozen/${file##*/}" || die no-space "the memory could not be copied; nothing was changed"
-      fi
-    done
-  fi
-  shopt -s nullglob
-  sync restore.new/* restore.new/frozen/* restore.new
+  # A memory that QEMU wrote is only ever read; Firecracker's is written on at the next suspension.
+  links=no
+  ! grep -q '^AS=qemu ' "$from/frozen/meta" 2>/dev/null || links=yes
+  copy_snapshot "$from" restore.new "$links"
 fi
 # Should this be killed in the next moments, the disk is to be whole.
 ! { cell_alive . && cell_vmm . && sshd_was_up .; } || guest_syncs 10 "$@" || true

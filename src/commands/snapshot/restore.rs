@@ -2,17 +2,19 @@ use std::process::ExitCode;
 
 use super::{find, look};
 use crate::commands::destroy::refused;
+use crate::commands::reach::now;
 use crate::commands::running::{existing, resume};
 use crate::commands::{Context, shares};
 use crate::error::{Error, Result};
 use crate::microvm::snapshot::{self as snapshots, Snapshot, SnapshotName};
-use crate::microvm::{Machine, Observed, State};
+use crate::microvm::{Machine, MachineName, Observed, Spec, State};
 use crate::ui;
 
 const EXAMPLES: &str = "\
 Examples:
   mvm snapshot restore web@before-upgrade      asks first
-  mvm snapshot restore web@1 --yes && mvm dev web";
+  mvm snapshot restore web@1 --yes && mvm dev web
+  mvm snapshot restore web@1 --as web2         another machine; `web` stays as it is";
 
 /// Make a machine again what it was when a snapshot was taken; what it is now is lost
 ///
@@ -25,12 +27,19 @@ pub(super) struct Restore {
     /// The snapshot
     #[arg(value_name = "NAME@TAG")]
     name: SnapshotName,
+    /// As another, new machine of the snapshot's disk, which boots: its own keys, host name and machine-id, no ports and no shared
+    /// folders; this one stays as it is
+    #[arg(long = "as", value_name = "OTHER")]
+    other: Option<MachineName>,
 }
 
 pub(super) fn run(context: &mut Context<'_>, args: &Restore) -> Result<ExitCode> {
     let name = &args.name;
     let (observed, kept) = look(context, &name.machine)?;
     let snapshot = find(&kept, name)?;
+    if let Some(other) = &args.other {
+        return as_another(context, snapshot, other);
+    }
     let machine = existing(context, &observed, &name.machine)?;
     let age = ui::duration(observed.host.now.saturating_sub(snapshot.at));
     let question = format!("Restore `{name}`, {age} old? {}", what_is_lost(machine));
@@ -39,6 +48,48 @@ pub(super) fn run(context: &mut Context<'_>, args: &Restore) -> Result<ExitCode>
     }
     go_back(context, &observed, snapshot, false)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes another machine of a snapshot.
+fn as_another(context: &mut Context<'_>, snapshot: &Snapshot, other: &MachineName) -> Result<ExitCode> {
+    let name = &snapshot.name;
+    if *other == name.machine {
+        return Err(Error::usage(format!("`{name}` is of `{other}` itself"))
+            .hint("leave out `--as` to restore it in place, or give another name"));
+    }
+    readable(snapshot)?;
+    let spec = snapshot
+        .spec
+        .as_ref()
+        .map_err(|why| Error::failure(format!("`{name}` cannot be restored: {why}")))?;
+    // They are the other one's, as long as it has them.
+    let left: Vec<_> = [("ports", !spec.ports.is_empty()), ("shared folders", !spec.mounts.is_empty())]
+        .into_iter()
+        .filter_map(|(what, has)| has.then_some(what))
+        .collect();
+    let spec =
+        Spec { name: other.clone(), created: now(), ports: Vec::new(), mounts: Vec::new(), ..spec.clone() };
+    if context.settings.dry_run {
+        context.ui.data(format!("make the machine {other} of the snapshot {name}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    context.run(&snapshots::clone(name, &spec, false)?)?;
+    if !left.is_empty() {
+        context.ui.say(format!(
+            "`{other}` has no {}: they are those of `{}`.",
+            left.join(" and "),
+            name.machine
+        ));
+    }
+    context.ui.say(format!("The machine `{other}` is made of `{name}`. `mvm start {other}` boots it."));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn readable(snapshot: &Snapshot) -> Result<()> {
+    let name = &snapshot.name;
+    snapshot.readable().map_err(|why| {
+        Error::failure(format!("`{name}` cannot be restored: {why}")).hint("nothing was changed")
+    })
 }
 
 /// What is lost of a machine that is restored.
@@ -60,9 +111,7 @@ pub(in crate::commands) fn go_back(
 ) -> Result<()> {
     let Snapshot { name, frozen, .. } = snapshot;
     let machine = &name.machine;
-    snapshot.readable().map_err(|why| {
-        Error::failure(format!("`{name}` cannot be restored: {why}")).hint("nothing was changed")
-    })?;
+    readable(snapshot)?;
     let ran = observed.machine(machine).is_some_and(|machine| machine.state.running().is_some());
     let unfit = snapshot.unfit(&observed.host);
     let memory = frozen.is_some() && unfit.is_none();

@@ -1,0 +1,29 @@
+# snapshot/clone: makes a machine of a snapshot of another one: with its disk, and keys of its own. It appears by one rename.
+# In: NAME (the snapshot's machine), TAG, NEW_NAME, MEMORY (yes|no: whether its memory can be resumed here), stdin vm.json on one line.
+# Out: LOST (why its memory is not taken, where that is found out here).
+: "${NAME:?}" "${TAG:?}" "${NEW_NAME:?}" "${MEMORY:?}"
+read -r vm_json
+lock_both "$NAME" "$NEW_NAME"
+cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
+machine=$MVM_HOME/machines/$NEW_NAME
+[[ ! -e $machine/vm.json ]] || die exists "there is a machine \`$NEW_NAME\` already"
+check_snapshot "snapshots/$TAG"
+step "Making $NEW_NAME of $NAME@$TAG"
+new=$MVM_HOME/machines/.$NEW_NAME.new
+trap 'rm -rf "$new"' EXIT
+rm -rf "$new"
+# Its memory is only ever read: what changes in the new machine is not written onto it.
+copy_snapshot "snapshots/$TAG" "$new" yes
+mkdir "$new/run"
+make_keys "$new/keys" "$NEW_NAME"
+printf '%s\n' "$vm_json" >"$new/vm.json"
+if [[ $MEMORY == no ]]; then
+  # No two machines have the same; the next boot makes one. The disk's journal comes first.
+  e2fsck -fp "$new/disk.img" || (($? == 1)) || die damaged "the disk of the snapshot \`$NAME@$TAG\` is damaged"
+  debugfs -w -R 'rm /upper/etc/machine-id' "$new/disk.img" 2>/dev/null
+fi
+sync "$new/vm.json" "$new"/keys/*
+event "$new" "made of $NAME@$TAG"
+rm -rf "$machine"
+mv -T "$new" "$machine"
+trap - EXIT
