@@ -111,7 +111,9 @@ pub fn run(settings: &Settings, ui: &mut Ui, args: &Completions) -> Result<ExitC
 pub(super) fn remove(settings: &Settings, ui: &mut Ui, files: &[PathBuf]) -> Result<ExitCode> {
     let there: Vec<_> = files.iter().filter(|file| file.is_symlink() || file.exists()).collect();
     if settings.dry_run {
-        there.iter().for_each(|file| ui.data(format!("remove {}", file.display())));
+        for file in &there {
+            ui.data(format!("remove {}", file.display()));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     for file in &there {

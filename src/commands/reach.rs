@@ -297,10 +297,11 @@ fn start(
     match context.run(&script)? {
         Started::Ready { pid, newly, mut ports, resumed, greeted, lost } => {
             // One that another mvm was starting has the ports that that one asked for.
-            if !newly && !spec.ports.iter().all(|port| ports::is_open(&ports, port)) {
-                if let Publication::Now(open) = open_ports(context, (spec, None))? {
-                    ports = open;
-                }
+            if !newly
+                && !spec.ports.iter().all(|port| ports::is_open(&ports, port))
+                && let Publication::Now(open) = open_ports(context, (spec, None))?
+            {
+                ports = open;
             }
             for error in ports::settle(context, name, &observed.host.home, &spec.ports, &ports) {
                 context.ui.warn(error.source);

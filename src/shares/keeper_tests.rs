@@ -77,7 +77,9 @@ fn of_many_that_begin_at_once_one_keeps_and_all_can_ask_it() {
     });
     assert_eq!(begun(state.path()).len(), 1);
     place(state.path()).ask(&Request::Share(Vec::new())).unwrap();
-    keepers.iter().for_each(|ended| ended.recv().unwrap());
+    for ended in &keepers {
+        ended.recv().unwrap();
+    }
     assert!(!place(state.path()).lock().exists() && !place(state.path()).socket().exists());
 }
 
@@ -93,8 +95,8 @@ fn a_keeper_whose_machine_was_removed_leaves_the_next_of_that_name_alone() {
     let sessions = begun(state.path());
     let [old, _] = sessions.as_slice() else { panic!("{sessions:?}") };
     // The first machine's session ends: with it the first keeper, and neither takes what is the second one's.
-    let killed = std::process::Command::new("kill").arg(old).status().unwrap();
-    assert!(killed.success());
+    let killed = crate::shell::run(&Call::new(["kill", old]), &mut |_| {}).unwrap();
+    assert!(killed.status.success());
     first.recv().unwrap();
     assert_eq!(begun(state.path()), sessions);
     assert_eq!(states(state.path()), Some(vec![State::Mounted]));

@@ -101,6 +101,7 @@ impl Ui {
     }
 
     /// One of several that speak at the same time: each of its lines says which it is, and none is drawn over.
+    #[must_use]
     pub fn labelled(&self, label: String) -> Self {
         Self { verbosity: self.verbosity, running: None, label }
     }
