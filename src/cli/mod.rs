@@ -5,9 +5,9 @@ mod groups;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    bench, bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, image, logs, ls, man,
-    mount, port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot, ssh, ssh_config,
-    start, status, stop, suspend, top, undo, up, why,
+    bench, bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, fork, image, logs,
+    ls, man, mount, port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot, ssh,
+    ssh_config, start, status, stop, suspend, top, undo, up, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -98,6 +98,7 @@ pub enum Command {
     Stop(stop::Stop),
     Suspend(suspend::Suspend),
     Resume(resume::Resume),
+    Fork(fork::Fork),
     Snapshot(snapshot::Snapshot),
     Undo(undo::Undo),
     Ssh(ssh::Ssh),

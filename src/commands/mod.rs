@@ -13,6 +13,7 @@ pub mod diff;
 pub mod doctor;
 pub mod down;
 pub mod exec;
+pub mod fork;
 pub mod image;
 mod images;
 pub mod logs;
@@ -198,6 +199,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Suspend(args) => suspend::run(context, &args),
         Command::Resume(args) => resume::run(context, &args),
         Command::Snapshot(args) => snapshot::run(context, &args),
+        Command::Fork(args) => fork::run(context, &args),
         Command::Undo(args) => undo::run(context, &args),
         Command::Exec(args) => exec::run(context, &args),
         Command::Cp(args) => cp::run(context, &args),

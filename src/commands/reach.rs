@@ -6,17 +6,27 @@ use super::sources::{self, Got};
 use super::{Context, images, ports, shares, side, ssh_config};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
-use crate::image::debian;
+use crate::image::{debian, seed::Keys};
 use crate::microvm::{
-    self, Goal, ImageName, ImageState, Machine, MachineName, Observed, Port, Publication, Scope, Spec,
-    Started, Step, Thaw, UserName, Wanted, pending, plan,
+    self, Frozen, Goal, Golden, ImageName, ImageState, Machine, MachineName, Observed, Port, Publication,
+    Scope, Spec, Started, Step, Thaw, UserName, Wanted, pending, plan,
 };
 use crate::project;
+use crate::shell::Event;
 use crate::ui::Ui;
 use crate::vmm::{Files, Vmm};
 
 /// More rounds than any state needs.
 const ROUNDS: usize = 8;
+
+/// What is known of a machine that was made on the way.
+#[derive(Default)]
+struct Made {
+    keys: Option<Keys>,
+    /// The golden memory that it may go on from, or else makes.
+    golden: Option<Golden>,
+    frozen: Option<Frozen>,
+}
 
 /// A machine that was reached.
 pub(super) struct Reached {
@@ -41,6 +51,7 @@ impl Reached {
 pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Reached>> {
     let mut recovered = false;
     let mut wanted = wanted.clone();
+    let mut made = Made::default();
     // What was not as the last look had it. A vm.json that was written by hand never is: the second time it does not matter.
     let mut stale: Option<Spec> = None;
     for _ in 0..ROUNDS {
@@ -94,7 +105,7 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
             let there = observed.machine(wanted.name).and_then(|machine| machine.spec.as_ref().ok());
             let before = there.filter(|spec| stale.as_ref() != Some(*spec));
             looked_again = step.changes_the_view() || reaches;
-            if let Some(reached) = act(context, &observed, &mut wanted, step, before)? {
+            if let Some(reached) = act(context, &observed, &mut wanted, &mut made, step, before)? {
                 return Ok(Some(reached));
             }
             if reaches {
@@ -130,6 +141,7 @@ fn act(
     context: &mut Context<'_>,
     observed: &Observed,
     wanted: &mut Wanted<'_>,
+    made: &mut Made,
     step: Step,
     before: Option<&Spec>,
 ) -> Result<Option<Reached>> {
@@ -179,11 +191,16 @@ fn act(
         Step::Create(mut spec) => {
             warn_of_old_image(context, observed, &spec);
             spec.created = now();
-            context.run(&microvm::create(&spec)?)?;
+            made.golden = if wanted.golden { golden(observed, &spec)? } else { None };
+            let created = context.run(&microvm::create(&spec, made.golden.as_ref())?)?;
+            (made.keys, made.frozen) = (created.keys, created.frozen);
         }
         Step::Start { spec, vmm, changed, thaw } => {
-            let started = start(context, observed, wanted, (&spec, before), &vmm, &changed, &thaw)?;
-            let Some(pid) = started else { return Ok(None) };
+            let started = start(context, observed, (wanted, made), (&spec, before), &vmm, &changed, &thaw)?;
+            let Some((pid, resumed)) = started else { return Ok(None) };
+            if let Some(golden) = made.golden.as_ref().filter(|_| !resumed) {
+                make_golden(context, observed, golden, &spec, &vmm);
+            }
             let (home, user) = (observed.host.home.clone(), spec.user.clone());
             return Ok(Some(Reached { home, pid, user, spec: Some(spec) }));
         }
@@ -244,12 +261,12 @@ fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -
 fn start(
     context: &mut Context<'_>,
     observed: &Observed,
-    wanted: &Wanted<'_>,
+    (wanted, made): (&Wanted<'_>, &mut Made),
     (spec, before): (&Spec, Option<&Spec>),
     vmm: &Vmm,
     changed: &[String],
     thaw: &Thaw,
-) -> Result<Option<u32>> {
+) -> Result<Option<(u32, bool)>> {
     let mut spec = spec.clone();
     // As the step that made it just now.
     if spec.created == 0 {
@@ -260,7 +277,8 @@ fn start(
     for line in changed {
         context.ui.say(format!("`{name}` from now on: {line}"));
     }
-    let keys = match observed.machine(wanted.name).and_then(|machine| machine.keys.clone()) {
+    let known = || observed.machine(wanted.name).and_then(|machine| machine.keys.clone());
+    let keys = match made.keys.take().or_else(known) {
         Some(keys) => keys,
         None => context
             .look(Scope { machine: Some(name), probe: false })?
@@ -281,14 +299,20 @@ fn start(
     let Some(ImageState::Usable(image)) = observed.image_by_id(&spec.image_id) else {
         return Err(Error::failure(format!("the image {} of `{name}` is gone", spec.image)));
     };
-    let files = Files {
-        folder: format!("../../images/{}", image.id),
-        tools: image.tools.is_some(),
-        own_kernel: image.own_kernel,
-    };
+    let files = Files::of(image);
+    let golden = made.frozen.take().map(|frozen| Thaw::Resume(Box::new(frozen)));
+    let thaw = golden.as_ref().unwrap_or(thaw);
     ports::claim(context, name, &spec.ports, observed.machine(name))?;
     let launch = vmm.launch(spec, &observed.host, &files, now());
-    let mut script = microvm::start((spec, before), image, vmm, &launch, &keys, context.linux.door(), thaw)?;
+    let mut script = microvm::start(
+        (spec, before),
+        image,
+        vmm,
+        &launch,
+        (&keys, wanted.golden),
+        context.linux.door(),
+        thaw,
+    )?;
     if spec.idle.is_some() {
         let frozen = observed.machine(name).filter(|_| matches!(thaw, Thaw::Resume(_)));
         let runs_with = frozen.and_then(Machine::started_as).unwrap_or(spec);
@@ -306,8 +330,13 @@ fn start(
             for error in ports::settle(context, name, &observed.host.home, &spec.ports, &ports) {
                 context.ui.warn(error.source);
             }
-            if let Some(why) = lost {
-                say_lost(context, name, &why);
+            match lost {
+                // Whether it was booted or not is the same to whoever asked for a fresh one.
+                Some(why) if golden.is_some() => {
+                    context.ui.event(Event::Log(&format!("no golden memory, so the machine boots: {why}")));
+                }
+                Some(why) => say_lost(context, name, &why),
+                None => {}
             }
             if resumed && !greeted {
                 context.ui.warn(format!(
@@ -316,7 +345,7 @@ fn start(
             }
             let before = observed.machine(name).and_then(|machine| machine.spec.as_ref().ok());
             ssh_config::refresh(context, name, before.is_none_or(|before| before.user != spec.user));
-            Ok(Some(pid))
+            Ok(Some((pid, resumed)))
         }
         Started::Stale => Ok(None),
         Started::Failed(trouble) => {
@@ -324,6 +353,25 @@ fn start(
             Err(explain(name, &observed.host.home, &trouble))
         }
     }
+}
+
+/// The golden memory of a new machine; nothing where its image is not there yet.
+fn golden(observed: &Observed, spec: &Spec) -> Result<Option<Golden>> {
+    let Some(ImageState::Usable(image)) = observed.image_by_id(&spec.image_id) else { return Ok(None) };
+    let vmm = Vmm::choose(spec.vmm, &observed.host)?;
+    Ok(Some(Golden::of(spec, image, &Files::of(image), &vmm, &observed.host)?))
+}
+
+/// Makes a golden memory of a machine that was just booted. Where that fails the next one boots as well.
+fn make_golden(context: &mut Context<'_>, observed: &Observed, golden: &Golden, spec: &Spec, vmm: &Vmm) {
+    let said = match context.run(&golden.make(spec, vmm, &observed.host)) {
+        Ok(Some(paused)) => {
+            format!("a golden memory is kept, for the next run; the machine stood still for {paused} ms")
+        }
+        Ok(None) => "another run makes the golden memory".to_owned(),
+        Err(error) => format!("no golden memory is kept: {}", error.source),
+    };
+    context.ui.event(Event::Log(&said));
 }
 
 /// Tells a machine that runs which ports to open.
@@ -367,7 +415,7 @@ fn say_lost(context: &mut Context<'_>, name: &MachineName, why: &str) {
     ));
 }
 
-fn explain(name: &MachineName, home: &str, trouble: &microvm::Trouble) -> Error {
+pub(super) fn explain(name: &MachineName, home: &str, trouble: &microvm::Trouble) -> Error {
     let folder = format!("{home}/machines/{name}");
     if let Some(why) = &trouble.init {
         return Error::failure(format!("the machine `{name}` did not come up: {why}"))

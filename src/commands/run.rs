@@ -6,13 +6,14 @@ use super::exec::{EnvArgs, exit_code, run_call};
 use super::reach::reach;
 use super::running::running;
 use super::start::Sizes;
-use super::{Context, ssh_config};
+use super::{Context, shares, ssh_config};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::image::Config;
 use crate::microvm::session::{NOT_REACHED, Session};
 use crate::microvm::{
-    self, Changes, Goal, ImageName, ImageState, MachineName, Observed, Scope, VmmChoice, Wanted,
+    self, Changes, Goal, ImageName, ImageState, MachineName, MountSpec, Observed, Port, Scope, VmmChoice,
+    Wanted,
 };
 use crate::shell::Leash;
 use crate::ui::Ui;
@@ -24,6 +25,7 @@ Examples:
   mvm run -- wc -l < words
   mvm run --image docker.io/library/python:3.12 -- python3 -c 'print(1)'
   mvm run --timeout 60 --memory 4G -e CI=1 -- make test
+  mvm run -p 8000:8000 --mount .:/work -w /work -- python3 -m http.server
   mvm run --keep box -- apt-get install -y nginx
 
 Exit codes: the command's own, 128+N when signal N ended it; 124 when it took longer than --timeout.";
@@ -40,6 +42,12 @@ pub struct Run {
     image: Option<ImageName>,
     #[command(flatten)]
     sizes: Sizes,
+    /// Publish a port of the machine on this host as long as it runs, on loopback unless an address is given; may be repeated
+    #[arg(long, short, value_name = "[HOSTADDR:]HOSTPORT:GUESTPORT[/udp]")]
+    publish: Vec<Port>,
+    /// A folder of this host to share, live in both directions; with `:ro` the machine only reads. Can be repeated
+    #[arg(long = "mount", value_name = "HOST:GUEST[:ro]")]
+    mounts: Vec<MountSpec>,
     /// What runs the machine
     #[arg(long, value_enum, env = "MVM_VMM")]
     vmm: Option<VmmChoice>,
@@ -68,8 +76,15 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
         None => passing_name("run")?,
     };
     let defaults = context.settings.machine.clone();
-    let changes = Changes { image: args.image.clone(), vmm: args.vmm, ..args.sizes.changes() };
-    let wanted = Wanted::new(Goal::Dev, &name, changes, &defaults);
+    let changes = Changes {
+        image: args.image.clone(),
+        vmm: args.vmm,
+        ports: args.publish.clone(),
+        mounts: shares::absolute(&args.mounts)?,
+        ..args.sizes.changes()
+    };
+    // One that is kept has keys that no other machine is ever entered with.
+    let wanted = Wanted { golden: args.keep.is_none(), ..Wanted::new(Goal::Dev, &name, changes, &defaults) };
     if context.settings.dry_run {
         reach(context, &wanted)?;
         return Ok(ExitCode::SUCCESS);
@@ -82,12 +97,26 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
     } else {
         None
     };
-    let code = reach(context, &wanted).and_then(|_| run_in(context, args, &name));
+    let code = enter(context, args, &wanted);
     if let Some(leash) = leash {
+        if !args.mounts.is_empty() {
+            // A folder's server would outlive its machine for a moment.
+            shares::withdraw(context, &name);
+        }
         leash.end()?;
+        shares::forget(context, std::slice::from_ref(&name));
         ssh_config::forget(context.ui, &[name]);
     }
     code
+}
+
+fn enter(context: &mut Context<'_>, args: &Run, wanted: &Wanted<'_>) -> Result<ExitCode> {
+    if let Some(reached) = reach(context, wanted)?
+        && !args.mounts.is_empty()
+    {
+        shares::bring(context, wanted, &reached)?;
+    }
+    run_in(context, args, wanted.name)
 }
 
 fn run_in(context: &mut Context<'_>, args: &Run, name: &MachineName) -> Result<ExitCode> {

@@ -3,7 +3,8 @@
 
 use cpio::newc::{Builder, ModeFileType, trailer};
 
-use super::{Config, sshd_environment};
+use super::{Config, Image, sshd_environment};
+use crate::microvm::{Spec, UserName};
 use crate::network;
 
 /// PID 1 of the initrd.
@@ -41,14 +42,23 @@ pub struct Keys {
     pub authorized: String,
 }
 
+/// The archive of the machine `spec`, made of `image`; where it is to `hold`, the image's init waits for the first command.
+pub fn of(spec: &Spec, image: &Image, keys: &Keys, hold: bool) -> std::io::Result<Vec<u8>> {
+    let foreign = image.tools.as_ref().map(|_| &image.config);
+    let user = spec.user.as_ref().map(UserName::as_str);
+    let session: Vec<_> = spec.env.pairs().collect();
+    archive(spec.name.as_str(), user, keys, foreign, &session, hold)
+}
+
 /// The archive in the kernel's `newc` form. `user` is the one that sessions are, where it is not root; `foreign` is how an image
 /// of others wants its programs run; `session` are the machine's own variables, `NAME=value`.
-pub fn archive(
+fn archive(
     host_name: &str,
     user: Option<&str>,
     keys: &Keys,
     foreign: Option<&Config>,
     session: &[String],
+    hold: bool,
 ) -> std::io::Result<Vec<u8>> {
     // The image's archive has no folder of this name.
     let mut bytes = Vec::new();
@@ -71,6 +81,9 @@ pub fn archive(
         ("seed/authorized_keys", 0o644, line(&keys.authorized)),
     ] {
         entry(&mut bytes, name, ModeFileType::Regular, mode, content.as_bytes())?;
+    }
+    if hold {
+        entry(&mut bytes, "seed/hold", ModeFileType::Regular, 0o644, b"")?;
     }
     if let Some(user) = user {
         entry(&mut bytes, "seed/make-user", ModeFileType::Regular, 0o755, MAKE_USER.as_bytes())?;
@@ -124,7 +137,7 @@ mod tests {
     #[test]
     fn holds_the_init_and_the_keys() {
         let keys = Keys { host: "private".into(), host_public: "public".into(), authorized: "mine".into() };
-        let bytes = archive("web-1", None, &keys, None, &[]).unwrap();
+        let bytes = archive("web-1", None, &keys, None, &[], false).unwrap();
         assert_eq!(bytes.len() % 4, 0, "the kernel wants archives on four-byte boundaries");
         let mut names = Vec::new();
         let mut rest = &bytes[..];
@@ -161,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_machines_own_variables_come_first() {
-        assert_eq!(sshd_config(None, &[]), SSHD_CONFIG);
+        assert_eq!(sshd_config(None, &[], false), SSHD_CONFIG);
         let session = ["LANG=fr".to_owned()];
         assert!(sshd_config(None, &session).contains("\nSetEnv \"LANG=fr\" LANG=C.UTF-8\n"));
         let image = Config { env: Some(vec!["LANG=de".to_owned()]), ..Config::default() };

@@ -20,7 +20,7 @@ pub enum Door {
 }
 
 /// A Linux side. The scripts sent through it are the same for every kind.
-pub trait Linux {
+pub trait Linux: Sync {
     /// What it is, for people.
     fn describe(&self) -> String;
 

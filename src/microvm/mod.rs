@@ -4,7 +4,9 @@ mod asked;
 mod change;
 mod diagnosis;
 mod environment;
+mod fork;
 mod frozen;
+mod golden;
 mod idle;
 mod mount;
 mod observed;
@@ -26,7 +28,9 @@ pub use asked::{Changes, came_and_went, refuse_conflict, refuse_port_conflict};
 pub use change::{Change, at_next_start, grow, grows_now, move_to, rename, reset, set, write_change};
 pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
 pub use environment::{Environment, is_name as is_variable_name};
+pub use fork::{Forked, fork};
 pub use frozen::{Frozen, Thaw};
+pub use golden::Golden;
 pub use idle::Idle;
 pub use mount::{GuestPath, MountSpec};
 pub use observed::{
@@ -38,8 +42,8 @@ pub use port::{Listen, Port, Protocol};
 pub use publish::{PortState, PortStates, Publication, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{
-    How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start, stop, suspend,
-    suspended, with_idle,
+    Created, How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start, stop,
+    suspend, suspended, with_idle,
 };
 pub use timeline::{Timeline, timeline};
 pub use usage::{Sample, Usage, usage};

@@ -380,12 +380,7 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         }
     };
     let started_with = answer.text(&of("RUNS")).and_then(|text| Spec::parse(text).ok());
-    // Keys travel on one line, with tabs for line ends.
-    let key = |fact: &str| answer.text(&of(fact)).map(|text| text.replace('\t', "\n"));
-    let keys = match (key("HOST_KEY"), key("HOST_KEY_PUBLIC"), key("AUTHORIZED")) {
-        (Some(host), Some(host_public), Some(authorized)) => Some(Keys { host, host_public, authorized }),
-        _ => None,
-    };
+    let keys = keys(answer, name.as_str());
     let (disk_used, disk_size) = answer
         .text(&of("DISK"))
         .and_then(|text| text.split_once(' '))
@@ -479,4 +474,13 @@ MACHINE=.half.new
         assert_eq!(why, "its file `base` has 19 bytes instead of 20");
         assert!(matches!(observed.image_by_id("bad"), Some(ImageState::Broken(..))));
     }
+}
+/// A machine's keys, where an answer has them all: each on one line, with tabs for line ends.
+pub(super) fn keys(answer: &Answer, name: &str) -> Option<Keys> {
+    let key = |fact: &str| answer.text(&format!("{fact}.{name}")).map(|text| text.replace('\t', "\n"));
+    Some(Keys {
+        host: key("HOST_KEY")?,
+        host_public: key("HOST_KEY_PUBLIC")?,
+        authorized: key("AUTHORIZED")?,
+    })
 }

@@ -45,6 +45,8 @@ pub struct Wanted<'a> {
     pub renew: bool,
     /// Only what other machines need as well.
     pub common_only: bool,
+    /// Whether a new machine goes on from a golden memory, or makes one.
+    pub golden: bool,
 }
 
 impl<'a> Wanted<'a> {
@@ -60,6 +62,7 @@ impl<'a> Wanted<'a> {
             lacking: Lacking::default(),
             renew: false,
             common_only: false,
+            golden: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::publish::{self, FORWARD, PortStates};
 use super::ssh;
-use super::{Frozen, HostFacts, Idle, MachineName, Spec, Thaw, UserName};
+use super::{Frozen, Golden, HostFacts, Idle, MachineName, Spec, Thaw, observed};
 use crate::image::{
     Image,
     seed::{self, Keys},
@@ -66,27 +66,40 @@ pub enum How {
     Discarded,
 }
 
-pub fn create(spec: &Spec) -> serde_json::Result<Script<()>> {
-    Ok(script!("microvm/create" with ["cell/lib", "microvm/lib"], |_| Ok(()))
+/// A machine that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    pub keys: Option<Keys>,
+    /// The memory that it goes on from.
+    pub frozen: Option<Frozen>,
+}
+
+/// Makes the machine; it goes on from the memory `golden` where that is there.
+pub fn create(spec: &Spec, golden: Option<&Golden>) -> serde_json::Result<Script<Created>> {
+    let read = |answer: &Answer| {
+        let frozen = answer.text("FROZEN").map(|meta| Frozen::read(meta.split('\t'), ""));
+        let keys = answer.text("CREATED").and_then(|name| observed::keys(answer, name));
+        Ok(Created { keys, frozen })
+    };
+    Ok(script!("microvm/create" with ["cell/lib", "microvm/lib", "vmm/lib"], read)
+        .input("GOLDEN", golden.map_or("", |golden| golden.key.as_str()))
         .input("NAME", spec.name.as_str())
         .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())
         .payload(spec.line()?))
 }
 
-/// Starts the machine, or waits for one that is starting. One that was there still has to be as `before` says.
+/// Starts the machine, or waits for one that is starting. One that was there still has to be as `before` says. Where it is to `hold`,
+/// the image's init waits for the first command.
 pub fn start(
     (spec, before): (&Spec, Option<&Spec>),
     image: &Image,
     vmm: &Vmm,
     launch: &Launch,
-    keys: &Keys,
+    (keys, hold): (&Keys, bool),
     door: Door,
     thaw: &Thaw,
 ) -> anyhow::Result<Script<Started>> {
-    let foreign = image.tools.as_ref().map(|_| &image.config);
-    let user = spec.user.as_ref().map(UserName::as_str);
-    let session: Vec<_> = spec.env.pairs().collect();
-    let seed = seed::archive(spec.name.as_str(), user, keys, foreign, &session)?;
+    let seed = seed::of(spec, image, keys, hold)?;
     let accelerator = if vmm.accelerated { "kvm" } else { "tcg" };
     let words = memory::words(vmm.kind, Some(&vmm.program), spec.name.as_str());
     let mut script = script!("microvm/start" with ["cell/lib", "microvm/lib", "vmm/lib"], read_started);
@@ -94,11 +107,11 @@ pub fn start(
         script = script
             .input("THAW_DISK", frozen.disk.as_str())
             .input("THAW_ARGV", words.argv.join("\n"))
-            .input("THAW_LOAD", words.load)
-            .input("MASTER", ssh::master(&spec.name).join("\n"));
+            .input("THAW_LOAD", words.load);
     }
     Ok(script
         .input("UNPAUSE", words.unpause)
+        .input("MASTER", ssh::master(&spec.name).join("\n"))
         .input("NAME", spec.name.as_str())
         .input("IMAGE", spec.image_id.as_str())
         .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())

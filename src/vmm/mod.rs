@@ -10,6 +10,7 @@ pub mod release;
 pub use release::Release;
 
 use crate::error::{Error, Result};
+use crate::image::Image;
 use crate::microvm::{HostFacts, Kvm, Program, Spec, VmmChoice};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,16 @@ pub struct Files {
     pub tools: bool,
     /// Whether the kernel is the user's, so that the initrd's modules may not be its own.
     pub own_kernel: bool,
+}
+
+impl Files {
+    pub fn of(image: &Image) -> Self {
+        Self {
+            folder: format!("../../images/{}", image.id),
+            tools: image.tools.is_some(),
+            own_kernel: image.own_kernel,
+        }
+    }
 }
 
 /// How a machine's VMM is started.

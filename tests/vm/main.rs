@@ -12,6 +12,7 @@ mod destroy;
 mod faults;
 mod fidelity;
 mod firecracker;
+mod fork;
 mod host;
 mod idle;
 mod image;

@@ -29,6 +29,76 @@ fn a_run_is_as_if_the_command_ran_here() {
 }
 
 #[test]
+fn later_runs_go_on_from_a_golden_memory() {
+    let host = any_host();
+    let golden = host.home.join("golden");
+    let _ = fs_err::remove_dir_all(&golden);
+    let run = || {
+        let script = "hostname; cat /etc/machine-id; od -An -tx1 -N16 /dev/urandom; cat /run/mvm/host_ed25519.pub; date +%s; cat /proc/sys/kernel/random/boot_id; test ! -e /root/seen; touch /root/seen; exit $?";
+        let seen =
+            host.ok(&["--verbose", "run", "--vmm", "qemu", "--memory", "256M", "--", "sh", "-c", script]);
+        assert_eq!(passing(&host), [""; 0]);
+        seen
+    };
+    let first = run();
+    assert!(first.stderr.contains("a golden memory is kept"), "{first}");
+    let key = || {
+        let entries = fs_err::read_dir(&golden).unwrap().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.starts_with('.'));
+        names.pop()
+    };
+    wait_until("the golden memory", || key().is_some());
+    let memory = golden.join(key().unwrap()).join("frozen/memory");
+    let (second, third) = (run(), run());
+    for seen in [&second, &third] {
+        assert!(seen.stderr.contains("Resuming run-"), "{seen}");
+    }
+    let lines = |seen: &crate::host::Seen| seen.stdout.lines().map(str::to_owned).collect::<Vec<_>>();
+    let (one, two) = (lines(&second), lines(&third));
+    assert_eq!(one[5], two[5], "both go on from the same boot");
+    for line in 0..4 {
+        assert_ne!(one[line], two[line], "{second}{third}");
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(two[4].parse::<u64>().unwrap().abs_diff(now) < 60, "{third}");
+    // One that is not whole is not gone on from, and made anew.
+    let whole = fs_err::metadata(&memory).unwrap().len();
+    fs_err::OpenOptions::new().write(true).open(&memory).unwrap().set_len(whole / 2).unwrap();
+    let seen = run();
+    assert!(seen.stderr.contains("a golden memory is kept"), "{seen}");
+    wait_until("another golden memory", || {
+        fs_err::metadata(&memory).is_ok_and(|file| file.len() != whole / 2)
+    });
+    // One that is whole by its looks, but none, is booted past.
+    let seen = {
+        let meta = memory.with_file_name("meta");
+        fs_err::write(&memory, "no memory").unwrap();
+        let line = format!(
+            "cd '{}' && stat -c '%n %s %.9Y' memory | tr '\\n' ' '",
+            memory.parent().unwrap().display()
+        );
+        let identity = host.command("sh").args(["-c", &line]).output().unwrap();
+        let identity = String::from_utf8(identity.stdout).unwrap();
+        let text = fs_err::read_to_string(&meta).unwrap();
+        let text: String =
+            text.lines()
+                .map(|line| {
+                    if line.starts_with("FILES=") {
+                        format!("FILES={identity}\n")
+                    } else {
+                        format!("{line}\n")
+                    }
+                })
+                .collect();
+        fs_err::write(&meta, text).unwrap();
+        run()
+    };
+    assert!(seen.stderr.contains("no golden memory, so the machine boots"), "{seen}");
+    fs_err::remove_dir_all(&golden).unwrap();
+}
+
+#[test]
 fn whoever_is_killed_a_run_leaves_no_machine() {
     let host = any_host();
     // In the middle of the command, by Ctrl-C and by force.

@@ -119,7 +119,7 @@ remove_machine() {
   local machine=$MVM_HOME/machines/$1 gone=$MVM_HOME/machines/.$1.gone
   cell_end "$machine"
   # By a rename first: what is half removed is no machine any more.
-  rm -rf "$gone" "$MVM_HOME/machines/.$1.new"
+  rm -rf "$gone" "$MVM_HOME/machines/.$1".{new,fork}
   [[ ! -e $machine ]] || mv -T "$machine" "$gone"
   rm -rf "$gone"
 }

@@ -1,5 +1,6 @@
-# microvm/create: makes a machine's folder: keys, an empty disk, vm.json. Safe to repeat: a machine that is there stays.
-# In: NAME, DISK_BYTES, stdin vm.json on one line. Out: the keys that its seed is made of.
+# microvm/create: makes a machine's folder: keys, a disk, vm.json. Safe to repeat: a machine that is there stays.
+# In: NAME, DISK_BYTES, GOLDEN (the key of the golden memory that it may go on from; empty for none), stdin vm.json on one line.
+# Out: CREATED (its name) and the keys that its seed is made of; FROZEN, where it goes on from a golden memory.
 : "${NAME:?}" "${DISK_BYTES:?}"
 read -r vm_json
 lock "$NAME"
@@ -13,7 +14,13 @@ if [[ ! -e $machine/vm.json ]]; then
   printf '%s\n' "$vm_json" >"$new/vm.json"
   make_keys "$new/keys" "$NAME" &
   keys=$!
-  make_disk "$new/disk.img"
+  golden=$MVM_HOME/golden/${GOLDEN:-}
+  if [[ -n ${GOLDEN:-} ]] && golden_whole "$GOLDEN" && go_on_from "$golden" "$new"; then
+    touch "$golden"
+  else
+    rm -rf "$new/frozen" "$new/disk.img"
+    make_disk "$new/disk.img"
+  fi
   wait "$keys"
   # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody.
   sync "$new/vm.json" "$new"/keys/*
@@ -22,4 +29,8 @@ if [[ ! -e $machine/vm.json ]]; then
   rm -rf "$machine"
   mv -T "$new" "$machine"
 fi
+answer CREATED "$NAME"
 answer_keys "$machine" "$NAME"
+if [[ -n ${GOLDEN:-} && -e $machine/frozen/meta ]]; then
+  answer FROZEN "$(tr '\n' '\t' <"$machine/frozen/meta")"
+fi

@@ -11,8 +11,10 @@ answer_keys() {
   done
 }
 
-# sshd_was_up DIR: whether the guest's init told on the console that its SSH server listens.
+# sshd_was_up DIR: whether the guest's init told on the console that its SSH server listens. One that goes on from another machine's
+# memory, and has not heard yet who it is, is nobody's to enter.
 sshd_was_up() {
+  [[ ! -d $1/run/origin ]] || return 1
   [[ -e $1/run/up ]] || grep -a -q -m 1 '^mvm: [0-9.]* sshd' "$1/console.log" 2>/dev/null
 }
 
@@ -67,7 +69,7 @@ make_disk() {
 
 # copy_sparse FROM TO: a copy with the same times; where the file system can, one that shares what neither changes, else of what is
 # written alone.
-copy_sparse() { cp --preserve=mode,timestamps --reflink=auto --sparse=always "$1" "$2"; }
+copy_sparse() { cp -r --preserve=mode,timestamps --reflink=auto --sparse=always "$1" "$2"; }
 
 # shares_blocks: whether such copies take no space in this folder's file system.
 shares_blocks() {
@@ -84,6 +86,31 @@ room_for() {
   read -r blocks size <<<"$(stat -f -c '%a %S' .)"
   FREE=$((blocks * size))
   ((FREE >= $1 + (64 << 20)))
+}
+
+# origin_keys FROM TO: how a machine that goes on from a memory of the machine in the folder FROM is entered until it is itself.
+origin_keys() {
+  local kind key
+  mkdir "$2"
+  cp "$1/keys/id_ed25519" "$2/id_ed25519"
+  read -r kind key _ <"$1/keys/host_ed25519.pub"
+  printf 'mvm-* %s %s\n' "$kind" "$key" >"$2/known_hosts"
+}
+
+# go_on_from FROM TO: a copy of another machine's memory and disk in FROM, for a new one in TO. It takes little: what is only ever read
+# are the files themselves (start.sh lets go of them).
+go_on_from() {
+  mkdir "$2/frozen" && cp -r "$1/frozen/origin" "$1/frozen/meta" "$2/frozen/" &&
+    find "$1/frozen" -maxdepth 1 -type f ! -name meta -exec ln -t "$2/frozen" {} + &&
+    copy_sparse "$1/disk.img" "$2/disk.img"
+}
+
+# golden_whole KEY: whether the golden memory of that key is there, and as it was written.
+golden_whole() {
+  local golden=$MVM_HOME/golden/$1
+  [[ -e $golden/frozen/meta && -e $golden/disk.img ]] &&
+    grep -q -x -F "FILES=$(frozen_identity "$golden/frozen")" "$golden/frozen/meta" &&
+    grep -q -x -F "DISK=$(disk_identity "$golden/disk.img")" "$golden/frozen/meta"
 }
 
 # guest_syncs SECONDS COMMAND…: lets the guest of a machine that runs write out its files, by COMMAND run in its cell. In the machine's
@@ -190,7 +217,7 @@ master_there() {
 master_connects() {
   local clock tries ended started known=" "
   ! master_there || return 0
-  cell_alive . && cell_vmm . && sshd_was_up . || return 1
+  cell_alive . && cell_vmm . && { [[ -d run/origin ]] || sshd_was_up .; } || return 1
   printf '%s\0' "$@" >"run/master.$$" && mv "run/master.$$" run/master.argv
   for ended in run/master run/master.ended; do
     ! { read -r ended _ <"$ended"; } 2>/dev/null || known+="$ended "

@@ -4,8 +4,8 @@
 #     scripts), FORWARD and PORTS (microvm/lib), IDLE (seconds without use until it is suspended; 0: never) and SUSPEND (what does it),
 #     VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json on one line, vm.json as this was decided on (empty
 #     where that does not matter), and the seed archive.
-#     For a suspended machine also THAW_DISK (the disk that its memory belongs to), THAW_ARGV (the VMM's words, where
-#     they were not kept), THAW_LOAD, UNPAUSE (what is said to it) and MASTER (what opens a connection).
+#     MASTER (what opens a connection). For a suspended machine also THAW_DISK (the disk that its memory belongs to),
+#     THAW_ARGV (the VMM's words, where they were not kept), THAW_LOAD and UNPAUSE (what is said to it).
 # Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no; LOST (why the memory was not resumed); PORT for each port; or TROUBLE
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
@@ -60,6 +60,11 @@ supervise() {
 
 # launch VMM…: boots. What was frozen would not fit the disk any more.
 launch() {
+  # What the disk of a golden memory lacks is in that.
+  if [[ $golden == yes ]]; then
+    rm -f disk.img
+    make_disk disk.img
+  fi
   rm -rf frozen frozen.new
   prepare
   grow
@@ -69,9 +74,10 @@ launch() {
   supervise "$@"
 }
 
-# thaw: goes on where the machine was suspended. False, with LOST as the reason, where that fails; then nothing of it runs.
+# thaw: goes on where the machine was suspended, or where another one stood whose keys are in frozen/origin. False, with LOST as the
+# reason, where that fails; then nothing of it runs.
 thaw() {
-  local words boot
+  local words word
   LOST=''
   if [[ $(disk_identity disk.img) != "$THAW_DISK" ]]; then
     LOST='its disk was changed meanwhile'
@@ -83,10 +89,15 @@ thaw() {
   [[ -z $LOST ]] || return 1
   prepare
   [[ ! -e frozen/vm.json ]] || ln -f frozen/vm.json run/vm.json
+  # Until it knows who it is.
+  [[ ! -d frozen/origin ]] || cp -r frozen/origin run/origin
   if [[ -e frozen/argv ]]; then
     mapfile -t words <frozen/argv
     ln frozen/initrd run/initrd
     if [[ ${words[-1]} != defer ]]; then words+=(-incoming defer); fi
+    for word in "${!words[@]}"; do
+      [[ ${words[word]} != -name ]] || words[word + 1]=$NAME
+    done
   else
     mapfile -t words <<<"$THAW_ARGV"
   fi
@@ -96,36 +107,68 @@ thaw() {
   else
     # From here on the disk changes: after a loss of power nothing else would tell.
     cat /proc/sys/kernel/random/boot_id >frozen/thawing
-    sync frozen/thawing frozen
+    [[ -e run/origin/later ]] || sync frozen/thawing frozen
     vmm_says "$UNPAUSE" || LOST=$VMM_FAULT
   fi
   if [[ -n $LOST ]]; then
     cell_end .
     return 1
   fi
-  # Firecracker has the memory mapped, and the next suspension writes on from it.
+  # Firecracker has the memory mapped, and the next suspension writes on from it; one of another machine may be others' as well.
+  [[ ! -d run/origin ]] || rm -f frozen/memory
   mv frozen run/thawed
   [[ $VMM == firecracker ]] || rm -rf run/thawed
+  if [[ -d run/origin ]]; then
+    adopt || return 1
+    adopted=yes
+  fi
   : >run/up
 }
 
-# After a resume the guest hears what time it is, and gets new randomness, before anybody enters.
+# adopt: the guest hears who it is now. False, with LOST as the reason, where it does not; then nothing of it runs.
+adopt() {
+  if ! greet; then
+    LOST='it did not take on who it is'
+    cell_end .
+    return 1
+  fi
+  rm -rf run/origin
+}
+
+# After a resume the guest hears what time it is, and gets new randomness, before anybody enters; and who it is from now on, where it
+# goes on from another machine's memory, by the connection that sessions then go on using.
 greet() {
-  local words guest input
+  local words guest input said=''
   mapfile -t words <<<"$MASTER"
+  # The paths of the keys.
+  [[ ! -d run/origin ]] || words=("${words[@]/keys\//run/origin/}")
   master_connects "${words[@]}" || return 1
   words=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255' -T "mvm-$NAME")
-  coproc timeout 30 "${words[@]}" /run/mvm/thawed
+  coproc timeout 60 "${words[@]}" /run/mvm/thawed
   guest=$! input=${COPROC[1]}
+  exec {said_by}<&"${COPROC[0]}"
   # The time is that of the moment at which the guest listens.
-  read -r _ <&"${COPROC[0]}" || return 1
-  { printf '%s\n' "$EPOCHREALTIME" && head -c 64 /dev/urandom; } >&"$input" || return 1
+  read -r _ <&"$said_by" || return 1
+  {
+    printf '%s\n' "$EPOCHREALTIME"
+    head -c 64 /dev/urandom | od -An -v -tx1 | tr -d ' \n'
+    echo
+    if [[ -d run/origin ]]; then
+      if [[ -e run/origin/later ]]; then echo later; else echo now; fi
+      echo "$NAME"
+      cat keys/id_ed25519.pub keys/host_ed25519.pub keys/host_ed25519
+    fi
+  } >&"$input" || return 1
   exec {input}>&-
-  wait "$guest"
+  # An older mvm's says nothing at its end, and takes on no identity.
+  read -r said <&"$said_by" || true
+  exec {said_by}<&-
+  wait "$guest" && { [[ ! -d run/origin ]] || [[ $said == 'done' ]]; }
 }
 
 finish_restore
-started=no resumed=no
+started=no resumed=no adopted=no golden=no
+[[ ! -e frozen/origin/later && ! -e run/origin/later ]] || golden=yes
 # A supervisor without a VMM that has not begun is one at its end.
 if ! cell_alive "$machine" || { [[ -s run/vmm ]] && ! cell_vmm "$machine"; }; then
   started=yes
@@ -151,7 +194,14 @@ else
     vmm_open "${AS%% *}" && vmm_says "$UNPAUSE"
     rm -rf frozen.new frozen
   fi
-  cat >/dev/null
+  if [[ -d run/origin ]] && ! adopt; then
+    started=yes
+    answer LOST "$LOST"
+    step "Starting $NAME"
+    launch "$@"
+  else
+    cat >/dev/null
+  fi
 fi
 
 # Without a fork: the console is read as it grows, a read that times out is the clock.
@@ -181,7 +231,7 @@ if [[ $ready == yes ]]; then
   if [[ $resumed == yes ]]; then
     answer RESUMED yes
     event . resumed
-    greet || answer GREETED no
+    [[ $adopted == yes ]] || greet || answer GREETED no
   fi
   # Whoever had it started is about to use it. (A cell of an older mvm counts nothing.)
   [[ ! -e run/use ]] || : >run/use

@@ -49,33 +49,12 @@ step "Taking the snapshot $NAME@$TAG"
 began=${EPOCHREALTIME/./} FROZEN_FOR=0 SYNCED=yes
 new=snapshots/.new
 mkdir $new
-copy_disk() { copy_sparse disk.img $new/disk.img || die no-space "the disk of \`$NAME\` could not be copied"; }
-copy=''
-# give_up: nothing of it is left, and the machine goes on.
-give_up() {
-  [[ -z $copy ]] || kill "$copy" 2>/dev/null || true
-  [[ $of != running ]] || go_on
-  rm -rf $new
-}
-trap give_up EXIT
+freeze_undone() { rm -rf $new; }
+trap freeze_undone EXIT
 if [[ $of == running ]]; then
-  freeze_begin "$@"
-  trap give_up EXIT
-  freeze_pause
-  copy_disk &
-  copy=$!
-  freeze_memory
-  wait "$copy"
-  copy=''
-  vmm_says "$UNPAUSE" || die vmm "the machine \`$NAME\` does not go on: $VMM_FAULT"
-  freeze_over
-  freeze_meta $new/disk.img
-  # Nothing of it tells any more that the machine stands still.
-  mv -T frozen.new $new/frozen
-  # Where a copy takes no space the next suspension goes on writing from one.
-  [[ $BASE == no ]] || cp --reflink=always $new/frozen/memory run/thawed/memory 2>/dev/null || rm -f run/thawed/memory
+  freeze_live $new "$@"
 else
-  copy_disk
+  copy_sparse disk.img $new/disk.img || die no-space "the disk of \`$NAME\` could not be copied"
   if [[ $of == suspended ]]; then
     mkdir $new/frozen
     for file in frozen/*; do copy_sparse "$file" "$new/$file" || die no-space "the memory of \`$NAME\` could not be copied"; done

@@ -31,12 +31,12 @@ freeze_room() {
     die no-space "the memory of \`$NAME\` may take $((needed >> 20)) MiB, and $((FREE >> 20)) MiB are free; it runs on"
 }
 
-# freeze_begin COMMAND…: the guest writes out its files, by COMMAND in its cell; whether it did is in SYNCED. Then the VMM is spoken to.
+# freeze_begin [COMMAND…]: the guest writes out its files, by COMMAND in its cell; whether it did is in SYNCED. Then the VMM is spoken to.
 # shellcheck disable=SC2034 # SYNCED is for whoever answers it
 freeze_begin() {
   # A memory that cannot be resumed one day must not cost files.
   SYNCED=no
-  ! guest_syncs 30 "$@" || SYNCED=yes
+  (($# == 0)) || ! guest_syncs 30 "$@" || SYNCED=yes
   vmm_open "$VMM" || die vmm "the VMM of \`$NAME\` does not answer"
   FROZEN_BY=$(vmm_version) || die vmm "the VMM of \`$NAME\` does not say its version"
   trap go_on EXIT
@@ -105,4 +105,34 @@ freeze_meta() {
       "$(disk_identity "$1")" "$(frozen_identity frozen.new)"
     printf 'MEMORY=%s\n' "$(stat -c %s frozen.new/memory)"
   } >frozen.new/meta
+}
+
+# freeze_live INTO [COMMAND…]: into the folder INTO the memory of a machine that goes on, and its disk of the same moment. It dies where
+# that fails, and the machine goes on; whoever has more to undo says so in freeze_undone. COMMAND is freeze_begin's.
+freeze_live() {
+  local into=$1 copied
+  freeze_begin "${@:2}"
+  FROZEN_COPY=''
+  trap 'freeze_gives_up; freeze_undone' EXIT
+  freeze_pause
+  copy_sparse disk.img "$into/disk.img" &
+  FROZEN_COPY=$!
+  freeze_memory
+  copied=yes
+  wait "$FROZEN_COPY" || copied=no
+  FROZEN_COPY=''
+  [[ $copied == yes ]] || die no-space "the disk of \`$NAME\` could not be copied, and it runs on"
+  vmm_says "$UNPAUSE" || die vmm "the machine \`$NAME\` does not go on: $VMM_FAULT"
+  freeze_over
+  freeze_meta "$into/disk.img"
+  # Nothing of it tells any more that the machine stands still.
+  mv -T frozen.new "$into/frozen"
+  trap freeze_undone EXIT
+  # Where a copy takes no space the next suspension goes on writing from one.
+  [[ $BASE == no ]] || cp --reflink=always "$into/frozen/memory" run/thawed/memory 2>/dev/null || rm -f run/thawed/memory
+}
+
+freeze_gives_up() {
+  [[ -z $FROZEN_COPY ]] || kill "$FROZEN_COPY" 2>/dev/null || true
+  go_on
 }
