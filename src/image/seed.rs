@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_machines_own_variables_come_first() {
-        assert_eq!(sshd_config(None, &[], false), SSHD_CONFIG);
+        assert_eq!(sshd_config(None, &[]), SSHD_CONFIG);
         let session = ["LANG=fr".to_owned()];
         assert!(sshd_config(None, &session).contains("\nSetEnv \"LANG=fr\" LANG=C.UTF-8\n"));
         let image = Config { env: Some(vec!["LANG=de".to_owned()]), ..Config::default() };
