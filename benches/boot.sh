@@ -66,7 +66,7 @@ bare() {
   cp "$1" bench-initrd
   sed 's|run/|bench-|g' "$work/vmm.json" >bench-vmm.json
   mkfifo bench-qmp.in bench-qmp.out
-  rm -f api.sock
+  mkdir bench-out
   began=$(now)
   unshare --user --map-root-user --net bash "$work/bare" "${vmm_words[@]//run\//bench-}" </dev/null >/dev/null 2>&1 &
   vmm=$!
@@ -75,7 +75,7 @@ bare() {
   took=$(($(now) - began))
   kill "$vmm"
   wait "$vmm" 2>/dev/null || true
-  rm -f bench-* api.sock
+  rm -rf bench-*
   cd - >/dev/null
 }
 

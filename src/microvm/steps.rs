@@ -118,6 +118,7 @@ pub fn start(
         .input("AS", format!("{} {accelerator}", vmm.kind.word()))
         .input("BOOT_SECONDS", BOOT_SECONDS.to_string())
         .input("VMM_CONFIG", launch.config.clone().unwrap_or_default())
+        .input("MEMORY_MIB", spec.memory_mib.mib().to_string())
         .input("HALT_WATCH", if launch.watch_halt { "yes" } else { "no" })
         .input("CELL", include_str!("../../resources/scripts/cell/cell.sh"))
         .input("INSIDE", include_str!("../../resources/scripts/cell/inside.sh"))

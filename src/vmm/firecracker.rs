@@ -6,8 +6,8 @@ use super::{Bus, Files, Launch, Vmm, kernel_args};
 use crate::microvm::{HostFacts, Spec};
 use crate::network;
 
-/// The API's socket, in the machine's folder.
-pub(super) const API_SOCKET: &str = "api.sock";
+/// The API's socket, in the machine's folder: in the one folder that a VMM may write to.
+pub(super) const API_SOCKET: &str = "run/out/api.sock";
 
 pub(super) fn launch(vmm: &Vmm, spec: &Spec, host: &HostFacts, image: &Files, epoch: u64) -> Launch {
     let Files { folder, tools, .. } = image;

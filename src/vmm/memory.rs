@@ -9,8 +9,8 @@ use super::Kind;
 use super::firecracker::API_SOCKET;
 use crate::microvm::{HostFacts, Program};
 
-/// The folder that a memory is written into before it is whole, as seen from the machine's.
-const NEW: &str = "frozen.new";
+/// The folder that the VMM writes a memory into, as seen from the machine's: the one folder that it may write to.
+const NEW: &str = "run/out";
 /// The folder of a memory that is whole.
 const WHOLE: &str = "frozen";
 /// Enough for any disk, in bytes a second; QEMU's own limit is meant for networks.
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(new.pause, r#"PATCH /vm {"state":"Paused"}"#);
         assert_eq!(
             new.save,
-            r#"PUT /snapshot/create {"mem_file_path":"frozen.new/memory","snapshot_path":"frozen.new/state","snapshot_type":"Full"}"#
+            r#"PUT /snapshot/create {"mem_file_path":"run/out/memory","snapshot_path":"run/out/state","snapshot_type":"Full"}"#
         );
         assert!(new.save_changes.contains("Diff") && new.load.contains(r#""track_dirty_pages":true"#));
         assert_eq!(new.argv[0], "/bin/fc");

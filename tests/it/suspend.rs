@@ -104,7 +104,8 @@ fn identity(pid: u32) -> String {
 
 /// Serves the API in the machine's folder.
 fn serve(folder: PathBuf, requests: Arc<Mutex<Vec<String>>>, snapshot: Snapshot) {
-    let listener = UnixListener::bind(folder.join("api.sock")).unwrap();
+    fs_err::create_dir_all(folder.join("run/out")).unwrap();
+    let listener = UnixListener::bind(folder.join("run/out/api.sock")).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             answer(stream, &folder, &requests, snapshot).unwrap();

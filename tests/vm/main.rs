@@ -6,6 +6,7 @@ mod common;
 
 mod access;
 mod bench;
+mod confined;
 mod container;
 mod daily;
 mod destroy;

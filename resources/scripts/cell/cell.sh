@@ -1,5 +1,5 @@
 # cell: the supervisor of one machine's cell, started in its own session in the machine's folder.
-# It starts the VMM in new user and network namespaces (inside.sh), connects those to the network by pasta, and hangs
+# It starts the VMM in new namespaces (inside.sh), connects those to the network by pasta, and hangs
 # all together: whichever ends, and by whatever signal, the cell ends and the kernel removes its network. Only pasta is
 # started again when it ends, since a machine can do without network, but not without its memory.
 # In: PASTA_ADDR, MTU, IDLE (seconds after which run/suspend.sh is run when nobody uses the machine; 0: never), HALT_WATCH (yes: a guest's power-off leaves the VMM running), what inside.sh needs, "$@" the VMM.
@@ -51,9 +51,11 @@ watch_resolver() {
   exec {changes}<&-
 }
 
-# end: ends the VMM; one that is stopped takes KILL only.
+# end: ends the VMM; one that is stopped takes KILL only. So does the first process of a PID namespace that has no handler of its
+# own for TERM, as Firecracker.
 end() {
   kill -TERM "$vmm" 2>/dev/null
+  [[ $HALT_WATCH != yes ]] || kill -KILL "$vmm" 2>/dev/null
   child sleep 2 &
   timer=$!
 }
@@ -178,11 +180,14 @@ exec {ready}<> <(:)
 export SUPERVISOR=$$ READY=$ready
 identity $$ >run/cell.new && mv run/cell.new run/cell
 
-vmm='' pasta='' resolver='' follower='' halt='' tail='' timer='' reason='' trouble=no waiting=no
+holder='' vmm='' pasta='' resolver='' follower='' halt='' tail='' timer='' reason='' trouble=no waiting=no
 trap 'reason=${reason:-"ended by mvm"}; end' TERM INT HUP
-unshare --user --map-root-user --net setpriv --pdeathsig KILL --no-new-privs -- bash run/inside.sh "$@" &
-vmm=$!
-read -r -t 10 -u "$ready" _
+# The signal would not outlast the first unshare. The second stays, as the parent of the first process of a PID namespace, and
+# ends as that ends.
+unshare --user --map-root-user --net --ipc --uts setpriv --pdeathsig KILL --no-new-privs -- \
+  unshare --mount --pid --fork --kill-child -- bash run/inside.sh "$@" &
+holder=$!
+read -r -t 10 -u "$ready" vmm || vmm=$holder
 identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm
 connect
 open_ports
@@ -195,13 +200,13 @@ if [[ $HALT_WATCH == yes ]]; then
   halt=$!
 fi
 
-while kill -0 "$vmm" 2>/dev/null; do
-  wait -n -p ended "$vmm" "$pasta" "$resolver" ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} "${forwarders[@]}"
+while kill -0 "$holder" 2>/dev/null; do
+  wait -n -p ended "$holder" "$pasta" "$resolver" ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} "${forwarders[@]}"
   status=$?
   # A signal ends the wait as well.
   [[ -n ${ended:-} ]] || continue
   case $ended in
-    "$vmm") break ;;
+    "$holder") break ;;
     "$pasta")
       if [[ $waiting == yes ]]; then
         connect
@@ -250,8 +255,8 @@ while kill -0 "$vmm" 2>/dev/null; do
     *) forwarder_ended "$ended" ;;
   esac
 done
-if [[ ${ended:-} != "$vmm" ]]; then
-  wait "$vmm"
+if [[ ${ended:-} != "$holder" ]]; then
+  wait "$holder"
   status=$?
 fi
 # None of them has anything left to do, and ssh for one may stay where it is to tell a guest goodbye that is gone.
@@ -272,4 +277,4 @@ fi
 noted=0
 note "end: $reason"
 printf '%s\n' "$reason" >run/exit
-rm -f run/cell run/vmm api.sock
+rm -rf run/cell run/vmm run/out

@@ -34,7 +34,7 @@ grow() {
 prepare() {
   # What a killed cell left; Firecracker does not start beside an old socket.
   cell_end .
-  mkdir -p run
+  mkdir -p run/out
   mkfifo run/qmp.in run/qmp.out
   rm -f api.sock run/exit
   [[ -p run/console ]] || mkfifo run/console

@@ -1,7 +1,7 @@
 # What writes the memory of a machine that runs: for a suspension, for a snapshot. In the machine's folder, under its lock.
 # In: NAME, VMM (its kind), MEMORY_BYTES, PAUSE, UNPAUSE, SAVE and SAVE_CHANGES (what is said to it; the last may be empty),
 #     META (lines of what is known of the machine).
-# The memory is written into frozen.new: killed at any step, the machine lives, perhaps paused, and the next start wakes it.
+# The VMM writes into run/out, which is all that it may write to; what it wrote goes to frozen.new. Killed at any step, the machine lives, perhaps paused, and the next start wakes it.
 
 # freeze_room LIVES [BYTES]: dies where there is no room for the memory, and BYTES more. LIVES (yes|no) is whether the machine
 # goes on afterwards.
@@ -40,12 +40,12 @@ freeze_begin() {
   vmm_open "$VMM" || die vmm "the VMM of \`$NAME\` does not answer"
   FROZEN_BY=$(vmm_version) || die vmm "the VMM of \`$NAME\` does not say its version"
   trap go_on EXIT
-  rm -rf frozen.new frozen
+  rm -rf frozen.new frozen run/out/{memory,state,whole,short}
   mkdir frozen.new
   if [[ $BASE == yes && $LIVES == yes ]]; then
-    copy_sparse run/thawed/memory frozen.new/memory || die no-space "the memory of \`$NAME\` could not be written, and it runs on"
+    copy_sparse run/thawed/memory run/out/memory || die no-space "the memory of \`$NAME\` could not be written, and it runs on"
   elif [[ $BASE == yes ]]; then
-    mv run/thawed/memory frozen.new/memory
+    mv run/thawed/memory run/out/memory
   fi
 }
 
@@ -53,7 +53,7 @@ freeze_begin() {
 go_on() {
   trap - EXIT
   vmm_says "$UNPAUSE" || true
-  rm -rf frozen.new frozen
+  rm -rf frozen.new frozen run/out/{memory,state,whole,short}
 }
 
 # freeze_pause: the machine stands still, and its disk with it.
@@ -75,20 +75,30 @@ freeze_memory() {
   if [[ $VMM == qemu ]]; then
     # QEMU is through when the last bytes are in the pipe.
     exec {clock}<> <(:)
-    until [[ -e frozen.new/whole ]]; do
-      [[ ! -e frozen.new/short ]] || die no-space "the memory of \`$NAME\` could not be written, and it runs on"
+    until [[ -e run/out/whole ]]; do
+      [[ ! -e run/out/short ]] || die no-space "the memory of \`$NAME\` could not be written, and it runs on"
       read -r -t 0.01 -u "$clock" _ || true
     done
     exec {clock}>&-
-    rm frozen.new/whole
+    freeze_take memory
     ln run/initrd frozen.new/initrd
     tr '\0' '\n' <"/proc/$VMM_PID/cmdline" >frozen.new/argv
   else
+    freeze_take memory state
     size=$(stat -c %s frozen.new/memory)
     [[ $size == "$MEMORY_BYTES" && -s frozen.new/state ]] ||
       die vmm "the memory of \`$NAME\` is not whole ($size bytes), and it runs on"
   fi
   [[ ! -e run/vm.json ]] || ln run/vm.json frozen.new/vm.json
+}
+
+# freeze_take FILE…: what the VMM wrote, out of its reach. It is not believed: a link would be followed later, to files that are not its own.
+freeze_take() {
+  local file
+  for file; do
+    mv -T "run/out/$file" "frozen.new/$file"
+    [[ -f frozen.new/$file && ! -h frozen.new/$file ]] || die vmm "what the VMM of \`$NAME\` wrote as its memory is no file"
+  done
 }
 
 # freeze_over: since freeze_pause the machine stood still; for how long, in milliseconds, is in FROZEN_FOR.

@@ -11,7 +11,7 @@ vmm_open() {
     qemu_says '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events","state":true}]}}'
   else
     exec {VMM_CLOCK}<> <(:)
-    until curl -s --unix-socket api.sock http://localhost/ >/dev/null 2>&1; do
+    until curl -s --unix-socket run/out/api.sock http://localhost/ >/dev/null 2>&1; do
       vmm_may_come || return 1
       read -r -t 0.01 -u "$VMM_CLOCK" _ || true
     done
@@ -36,7 +36,7 @@ firecracker_says() {
   local method path body
   read -r method path body <<<"$1"
   # No time limit: a large memory takes its time, and curl ends when Firecracker does.
-  if ! VMM_REPLY=$(curl -sS --unix-socket api.sock -X "$method" -H 'Content-Type: application/json' -w '\n%{http_code}' \
+  if ! VMM_REPLY=$(curl -sS --unix-socket run/out/api.sock -X "$method" -H 'Content-Type: application/json' -w '\n%{http_code}' \
     ${body:+--data-binary @-} "http://localhost$path" <<<"$body" 2>&1); then
     VMM_FAULT=$VMM_REPLY
     return 1
