@@ -24,6 +24,7 @@ mod packaging;
 mod ports;
 mod project;
 mod scripts;
+mod security;
 mod setup;
 mod snapshot;
 mod suspend;

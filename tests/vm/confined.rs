@@ -53,7 +53,7 @@ fn a_hostile_vmm_reaches_nothing_but_its_own(who: Who) {
     let machines = format!("{home}/machines");
     let target = format!(
         "my %target = (secrets => ['{machines}/other/vm.json', '{machines}/other/disk.img', '{machines}/other/keys', \
-         '{machines}/hostile/vm.json', '{machines}/hostile/keys', '../other/disk.img', '{home}', 'vm.json', 'keys'], \
+         '{machines}/hostile/vm.json', '{machines}/hostile/keys', '../other/disk.img', '{home}/images', '{home}/locks', 'vm.json', 'keys'], \
          read_only => ['../../images/{image}/base', '../../images/{image}/kernel', 'run/forward.pl', 'run/cell.sh', \
          'run/vm.json', 'vm.json', '/usr/bin/env', '{machines}/other/disk.img'], \
          folders => ['{home}', '{machines}', '{machines}/hostile'], image => '{image}', victim => {}, \

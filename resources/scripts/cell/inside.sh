@@ -105,11 +105,13 @@ if [[ ${1##*/} == qemu-system-* && " $* " != *' -sandbox '* ]] && grep -q -a -F 
   # It starts programs where a memory is written and read (`exec:`).
   vmm+=(-sandbox 'on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny')
 fi
-rm -f run/unconfined
 IFS=. read -r kernel minor _ </proc/sys/kernel/osrelease
 kernel=$((kernel * 100 + ${minor%%[!0-9]*}))
 shut_in "$1" || {
-  echo 'mvm: the host refuses the mounts that would shut the VMM in: it sees the files that its user may see' | tee run/unconfined
+  TZ=UTC0 printf -v time '%(%FT%TZ)T' -1
+  text='not shut in: the host refuses the mounts for it, so the VMM sees the files that its user sees'
+  echo "mvm: $text"
+  echo "$time $text" >>events.log
 }
 # Of its processes the kernel counts those in here only, from 5.14 on.
 ulimit -c 0
