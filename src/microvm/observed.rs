@@ -415,6 +415,16 @@ fn read_running(cell: &str) -> Option<Running> {
     })
 }
 
+/// A machine's keys, where an answer has them all: each on one line, with tabs for line ends.
+pub(super) fn keys(answer: &Answer, name: &str) -> Option<Keys> {
+    let key = |fact: &str| answer.text(&format!("{fact}.{name}")).map(|text| text.replace('\t', "\n"));
+    Some(Keys {
+        host: key("HOST_KEY")?,
+        host_public: key("HOST_KEY_PUBLIC")?,
+        authorized: key("AUTHORIZED")?,
+    })
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -474,13 +484,4 @@ MACHINE=.half.new
         assert_eq!(why, "its file `base` has 19 bytes instead of 20");
         assert!(matches!(observed.image_by_id("bad"), Some(ImageState::Broken(..))));
     }
-}
-/// A machine's keys, where an answer has them all: each on one line, with tabs for line ends.
-pub(super) fn keys(answer: &Answer, name: &str) -> Option<Keys> {
-    let key = |fact: &str| answer.text(&format!("{fact}.{name}")).map(|text| text.replace('\t', "\n"));
-    Some(Keys {
-        host: key("HOST_KEY")?,
-        host_public: key("HOST_KEY_PUBLIC")?,
-        authorized: key("AUTHORIZED")?,
-    })
 }
