@@ -1,6 +1,6 @@
 //! Machines that go on from another one's memory are machines of their own.
 
-use crate::host::{any_host, wait_until};
+use crate::host::{any_host, kill, wait_until};
 
 #[test]
 fn a_fork_goes_on_as_a_machine_of_its_own() {
@@ -36,13 +36,20 @@ fn a_fork_goes_on_as_a_machine_of_its_own() {
         assert_eq!(host.inside(name, "cat /root/own"), format!("{name}\n"));
     }
     // A connection of its own needs the new key, both ways: that of the other machine is refused.
-    assert_eq!(host.ok(&["ssh", "tree-1", "--", "hostname"]).stdout, "tree-1\n");
+    let connection_ends = || {
+        let master = host.machine("tree-1").join("run/master");
+        kill("TERM", host.pid("tree-1", "master"));
+        wait_until("the end of the shared connection", || !master.exists());
+    };
+    connection_ends();
+    assert_eq!(host.ok(&["exec", "tree-1", "--", "hostname"]).stdout, "tree-1\n");
     let keys = host.machine("tree-1").join("keys");
     let other = host.machine("tree").join("keys");
     let kept = keys.with_file_name("kept");
     fs_err::copy(keys.join("id_ed25519"), &kept).unwrap();
     fs_err::copy(other.join("id_ed25519"), keys.join("id_ed25519")).unwrap();
-    let seen = host.mvm(&["ssh", "tree-1", "--", "true"]);
+    connection_ends();
+    let seen = host.mvm(&["exec", "tree-1", "--", "true"]);
     assert!(seen.code == 255 && seen.stderr.contains("Permission denied"), "{seen}");
     fs_err::copy(kept, keys.join("id_ed25519")).unwrap();
     // It boots as itself as well, and a fork can be forked.
