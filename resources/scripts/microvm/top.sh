@@ -26,6 +26,14 @@ count() {
   fi
 }
 
+# count_all PID: with all that it started.
+count_all() {
+  local pid
+  count "$1"
+  slurp "/proc/$1/task/$1/children"
+  for pid in $SLURPED; do count_all "$pid"; done
+}
+
 read -r seconds _ </proc/uptime
 now=$((${seconds%.*} * 100 + 10#${seconds#*.}))
 answer NOW "$now"
@@ -38,8 +46,7 @@ for dir in "$MVM_HOME"/machines/*/; do
   answer MACHINE "$name"
   slurp "$dir/run/vm.json"
   answer "SPEC.$name" "${SLURPED//$'\n'/}"
-  slurp "/proc/$CELL_PID/task/$CELL_PID/children"
-  for pid in "$CELL_PID" $SLURPED; do count "$pid"; done
+  count_all "$CELL_PID"
   answer "CELL.$name" "$VMM_PID $((now - VMM_STARTED)) $ticks"
   answer "MEMORY.$name" "$rss $pss $own"
 done
