@@ -266,6 +266,9 @@ kill -KILL "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$time
 if [[ -z $reason ]]; then
   if grep -a -q -m 1 'Kernel panic' console.log 2>/dev/null; then
     reason='kernel panic'
+  elif ((status == 1)) && grep -q '^unshare: sig' vmm.log; then
+    # It ends as its child did, but for the one signal that cannot be unblocked.
+    reason='killed by SIGKILL'
   elif ((status > 128)); then
     reason="killed by SIG$(kill -l $((status - 128)))"
   elif ((status > 0)); then
