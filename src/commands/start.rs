@@ -68,7 +68,7 @@ pub struct MachineArgs {
 /// How much of the host a machine is given.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Sizes {
-    /// Virtual CPUs, 1 to 32 [default for a new machine: 2; in software emulation 1]
+    /// Virtual CPUs, 1 to 32 [default for a new machine: 2; in software emulation, and where there is one processor, 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(CPUS))]
     cpus: Option<u8>,
     /// Memory, such as 512M or 2G; at least 128M [default for a new machine: 1G]

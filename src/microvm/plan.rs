@@ -5,7 +5,7 @@ use super::asked::{
 };
 use super::frozen::Thaw;
 use super::idle::Idle;
-use super::observed::{ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
+use super::observed::{HostFacts, ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::port::Port;
 use super::publish::PortState;
 use super::spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
@@ -232,7 +232,7 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         }
         changed(spec, &wanted.changes)?
     } else {
-        let spec = new_spec(wanted, observed.host.kvm, asked, image_id);
+        let spec = new_spec(wanted, &observed.host, asked, image_id);
         refuse_conflict(&spec.mounts)?;
         refuse_port_conflict(&spec.ports)?;
         check_space(observed, 64 << 20, "a new machine")?;
@@ -319,7 +319,7 @@ fn install_firecracker(observed: &Observed, wanted: &Wanted<'_>, existing: Optio
     (needed && wanted.goal != Goal::Start).then_some(Step::InstallFirecracker { release, asked })
 }
 
-fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -> Spec {
+fn new_spec(wanted: &Wanted<'_>, host: &HostFacts, image: ImageName, image_id: String) -> Spec {
     let Changes { cpus, memory, disk, vmm, env, .. } = &wanted.changes;
     let defaults = wanted.defaults;
     Spec {
@@ -327,8 +327,9 @@ fn new_spec(wanted: &Wanted<'_>, kvm: Kvm, image: ImageName, image_id: String) -
         name: wanted.name.clone(),
         image,
         image_id,
-        cpus: (*cpus).or(defaults.cpus).unwrap_or(match kvm {
-            Kvm::Usable => config::DEFAULT_CPUS,
+        cpus: (*cpus).or(defaults.cpus).unwrap_or(match host.kvm {
+            // Two that share one processor wait for each other.
+            Kvm::Usable if host.cpus > 1 => config::DEFAULT_CPUS,
             // A second emulated one makes the boot slower.
             _ => 1,
         }),

@@ -91,6 +91,18 @@ fn refusal(observed: &Observed, goal: Goal, changes: Changes) -> (Kind, String) 
 }
 
 #[test]
+fn a_new_machine_has_no_more_processors_than_help() {
+    for (kvm, processors, expected) in [(Kvm::Usable, 8, 2), (Kvm::Usable, 1, 1), (Kvm::Missing, 8, 1)] {
+        let mut observed = ready();
+        (observed.host.kvm, observed.host.cpus) = (kvm, processors);
+        let qemu = Changes { vmm: Some(VmmChoice::Qemu), ..Changes::default() };
+        let steps = try_plan(&observed, Goal::Dev, qemu).unwrap();
+        let [Step::Create(spec), ..] = steps.as_slice() else { panic!("{steps:?}") };
+        assert_eq!(spec.cpus, expected, "{processors}");
+    }
+}
+
+#[test]
 fn dev_does_what_is_missing_in_every_state() {
     let bare = Observed {
         host: HostFacts { tools: [].into(), qemu: None, ..ready().host },
