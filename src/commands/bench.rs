@@ -14,7 +14,7 @@ use crate::microvm::session::Session;
 use crate::microvm::{
     self, Changes, Goal, How, ImageName, MachineName, Observed, Scope, VmmChoice, Wanted, timeline, usage,
 };
-use crate::shell::{self, Call, Leash, exit_code};
+use crate::shell::{self, Call, exit_code};
 use crate::ui::Verbosity;
 use crate::vmm::Vmm;
 
@@ -123,8 +123,7 @@ fn staged(path: &Path) -> Result<tempfile::NamedTempFile> {
 /// One life of the machine `wanted`.
 fn live(context: &mut Context<'_>, wanted: &Wanted<'_>, verbosity: Verbosity) -> Result<Lived> {
     let name = wanted.name;
-    let call = microvm::leash(name).call(context.linux.is_root());
-    let leash = Leash::start(&context.linux.wrap_apart(call))?;
+    let leash = context.leash(name)?;
     let before = context.ui.set_verbosity(verbosity);
     let lived = live_leashed(context, wanted);
     context.ui.set_verbosity(before);
@@ -239,11 +238,7 @@ fn scale(context: &mut Context<'_>, machines: u32, flags: &[OsString]) -> Result
     let names: Vec<MachineName> = (1..=machines)
         .map(|number| format!("{prefix}-{number}").parse().map_err(Error::failure))
         .collect::<Result<_>>()?;
-    let leash = |name| {
-        let call = microvm::leash(name).call(context.linux.is_root());
-        Leash::start(&context.linux.wrap_apart(call))
-    };
-    let leashes = names.iter().map(leash).collect::<std::io::Result<Vec<_>>>()?;
+    let leashes = names.iter().map(|name| context.leash(name)).collect::<std::io::Result<Vec<_>>>()?;
     let measured = scale_leashed(context, &names, flags);
     for leash in leashes {
         leash.end()?;

@@ -69,8 +69,7 @@ pub fn run(context: &mut Context<'_>, args: &Fork) -> Result<ExitCode> {
     if !args.command.is_empty() {
         // From before there is anything to remove.
         for clone in &clones {
-            let call = microvm::leash(&clone.name).call(context.linux.is_root());
-            leashes.push(Some(Leash::start(&context.linux.wrap_apart(call))?));
+            leashes.push(Some(context.leash(&clone.name)?));
         }
     }
     let done = make(context, &observed, spec, &clones, kind).and_then(|()| {

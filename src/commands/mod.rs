@@ -61,9 +61,9 @@ use crate::config::{Host, Settings};
 use crate::error::{Error, Result};
 use crate::lima::Goal;
 use crate::linux::{Linux, Native};
-use crate::microvm::{self, Observed, Scope};
+use crate::microvm::{self, MachineName, Observed, Scope};
 use crate::project::{self, Project};
-use crate::shell::Script;
+use crate::shell::{Leash, Script};
 use crate::ui::Ui;
 
 /// What every command works with.
@@ -127,6 +127,12 @@ impl Context<'_> {
         }
         let read = project::here()?.map(Arc::new);
         Ok(self.project.get_or_init(|| read).clone())
+    }
+
+    /// What removes the machine `name` when mvm ends, in whatever way: held from before there is anything to remove.
+    pub fn leash(&self, name: &MachineName) -> std::io::Result<Leash> {
+        let call = microvm::leash(name).call(self.linux.is_root());
+        Leash::start(&self.linux.wrap_apart(call))
     }
 
     pub fn look(&mut self, scope: Scope<'_>) -> Result<Observed> {

@@ -12,10 +12,8 @@ use crate::error::{Error, Result};
 use crate::image::Config;
 use crate::microvm::session::{NOT_REACHED, Session};
 use crate::microvm::{
-    self, Changes, Goal, ImageName, ImageState, MachineName, MountSpec, Observed, Port, Scope, VmmChoice,
-    Wanted,
+    Changes, Goal, ImageName, ImageState, MachineName, MountSpec, Observed, Port, Scope, VmmChoice, Wanted,
 };
-use crate::shell::Leash;
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -91,12 +89,7 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
     }
     context.ui.leave_stderr();
     // From before there is anything to remove.
-    let leash = if args.keep.is_none() {
-        let call = microvm::leash(&name).call(context.linux.is_root());
-        Some(Leash::start(&context.linux.wrap_apart(call))?)
-    } else {
-        None
-    };
+    let leash = if args.keep.is_none() { Some(context.leash(&name)?) } else { None };
     let code = enter(context, args, &wanted);
     if let Some(leash) = leash {
         if !args.mounts.is_empty() {
