@@ -10,6 +10,7 @@ pub const TOOLS: &[&str] = &[
     "ip",
     "nft",
     "pasta",
+    "dnsmasq",
     "unshare",
     "nsenter",
     "setpriv",
@@ -62,6 +63,10 @@ const NEEDS: &[Need] = &[
     need("zstd", "zstd", "unpacks an image's kernel"),
 ];
 
+/// What only machines need whose network policy goes by names.
+const RESOLVER: Need =
+    need("dnsmasq", "dnsmasq-base", "names in a machine's network policy (`--net allow=NAME`, `learn`)");
+
 /// What may let a user make namespaces where the kernel does not.
 pub const NAMESPACES_REMEDY: &str = "allow user namespaces: `sudo sysctl -w user.max_user_namespaces=28633`, and where the kernel \
      has it `kernel.unprivileged_userns_clone=1`; a container or a chroot has to be started so that it may use them";
@@ -84,12 +89,13 @@ pub struct Check {
 pub fn checks(host: &HostFacts) -> Vec<Check> {
     let mut checks = vec![kvm(host), firecracker(host), qemu(host), tun(host)];
     checks.extend(namespaces(host));
-    checks.extend(NEEDS.iter().map(|need| {
+    let all = NEEDS.iter().map(|need| (need, true)).chain([(&RESOLVER, false)]);
+    checks.extend(all.map(|(need, needed)| {
         let path = host.tools.get(need.tool);
         Check {
             name: need.tool.to_owned(),
             ok: path.is_some(),
-            needed: true,
+            needed,
             found: path.cloned().unwrap_or_default(),
             purpose: need.purpose.to_owned(),
             remedy: if path.is_some() { String::new() } else { install(need.package) },
@@ -98,15 +104,17 @@ pub fn checks(host: &HostFacts) -> Vec<Check> {
     checks
 }
 
-/// What an administrator has to do before machines can run; empty when all is there.
-pub fn tasks(host: &HostFacts) -> Vec<Task> {
+/// What an administrator has to do before machines can run, those with a resolver of their own where it `resolves`; empty when all is there.
+pub fn tasks(host: &HostFacts, resolves: bool) -> Vec<Task> {
     let mut packages: Vec<String> = Vec::new();
     let mut add = |package: &str| {
         if !packages.iter().any(|other| other == package) {
             packages.push(package.to_owned());
         }
     };
-    for need in NEEDS.iter().filter(|need| !host.tools.contains_key(need.tool)) {
+    for need in
+        NEEDS.iter().chain(resolves.then_some(&RESOLVER)).filter(|need| !host.tools.contains_key(need.tool))
+    {
         add(need.package);
     }
     if host.qemu.is_none() {
@@ -136,7 +144,7 @@ pub fn tasks(host: &HostFacts) -> Vec<Task> {
 
 /// What a Linux side of mvm's own, a new VM, is given by its provisioning: everything.
 pub fn provisioning(arch: &str) -> Vec<Task> {
-    tasks(&HostFacts {
+    let host = HostFacts {
         arch: arch.to_owned(),
         tun: Device::Usable,
         probed: Some(Probed {
@@ -145,7 +153,8 @@ pub fn provisioning(arch: &str) -> Vec<Task> {
             ..Probed::default()
         }),
         ..HostFacts::default()
-    })
+    };
+    tasks(&host, true)
 }
 
 fn install(package: &str) -> String {
@@ -276,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_ready_host_needs_nothing() {
-        assert_eq!(tasks(&ready()), []);
+        assert_eq!(tasks(&ready(), true), []);
         assert!(checks(&ready()).iter().all(|check| check.ok || !check.needed));
     }
 
@@ -295,8 +304,10 @@ mod tests {
         };
         let failing: Vec<_> = checks(&bare).into_iter().filter(|check| check.needed).collect();
         assert!(failing.iter().all(|check| !check.ok && !check.remedy.is_empty()), "{failing:?}");
-        let tasks = tasks(&bare);
+        let without: Vec<_> = tasks(&bare, false).iter().map(Task::describe).collect();
+        let tasks = tasks(&bare, true);
         assert_eq!(tasks.len(), 4);
+        assert!(tasks[0].describe().contains("dnsmasq-base") && !without[0].contains("dnsmasq-base"));
         let Task::Packages { packages, .. } = &tasks[0] else { panic!("{tasks:?}") };
         assert!(packages.contains(&"qemu-system-x86".to_owned()) && packages.contains(&"passt".to_owned()));
         assert_eq!(packages.iter().filter(|name| *name == "util-linux").count(), 1);
@@ -304,6 +315,6 @@ mod tests {
 
     #[test]
     fn every_need_is_looked_for() {
-        assert!(NEEDS.iter().all(|need| TOOLS.contains(&need.tool)));
+        assert!(NEEDS.iter().chain([&RESOLVER]).all(|need| TOOLS.contains(&need.tool)));
     }
 }

@@ -54,6 +54,18 @@ for my $address ('127.0.0.1', '172.16.0.1', @{ $target{addresses} }) {
     reached("the port of $address") if connects(PF_INET, pack_sockaddr_in($target{port}, inet_aton($address)));
 }
 
+# The host's resolver, which is for the cell's own alone: from its port, and from any other.
+for my $port (54, 1023, 0) {
+    socket(my $socket, PF_INET, SOCK_DGRAM, 0) or next;
+    next if $port && !bind($socket, pack_sockaddr_in($port, INADDR_ANY));
+    reached("the port $port") if $port;
+    my $query = pack('n6', 1, 0x100, 1, 0, 0, 0) . "\7example\3org\0\0\1\0\1";
+    send($socket, $query, 0, pack_sockaddr_in(53, inet_aton('169.254.1.2'))) or next;
+    my $ready = '';
+    vec($ready, fileno $socket, 1) = 1;
+    reached("the host's resolver") if select($ready, undef, undef, 1) > 0 && recv($socket, my $answer, 512, 0);
+}
+
 # Rights: namespaces of its own, mounts, devices, the network's settings.
 for my $line (
     'unshare --user true', 'unshare --user --map-root-user --mount true', 'unshare --mount true', 'unshare --net true',

@@ -6,7 +6,7 @@ use clap::builder::{StyledStr, Styles};
 const GROUPS: &[(&str, &[&str])] = &[
     ("A machine", &["dev", "run", "start", "stop", "suspend", "resume", "destroy"]),
     ("A machine as it was", &["snapshot", "undo", "fork"]),
-    ("In a machine", &["ssh", "exec", "cp", "port", "mount", "console"]),
+    ("In a machine", &["ssh", "exec", "cp", "port", "net", "mount", "console"]),
     ("How machines fare", &["ls", "status", "top", "logs", "why"]),
     ("Other values for a machine", &["set", "rename", "reset"]),
     ("A project's machines (mvm.toml)", &["up", "down", "diff", "schema"]),

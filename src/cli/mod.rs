@@ -6,7 +6,7 @@ use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     bench, bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, fork, image, logs,
-    ls, man, mount, port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot, ssh,
+    ls, man, mount, net, port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot, ssh,
     ssh_config, start, status, stop, suspend, top, undo, up, why,
 };
 use crate::config::{Flags, Host};
@@ -108,6 +108,7 @@ pub enum Command {
     Proxy(proxy::Proxy),
     SshConfig(ssh_config::SshConfig),
     Mount(mount::Mount),
+    Net(net::Net),
     Ls(ls::Ls),
     Port(port::Port),
     Logs(logs::Logs),

@@ -61,7 +61,14 @@ fn trouble(machine: &Machine) -> Option<String> {
 fn table(machines: &[Machine]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["NAME", "STATE", "IMAGE", "ADDRESS", "CPUS", "MEMORY", "DISK", "PORTS", "AGE"]);
+    // Where all of them reach what there is, nobody needs to be told.
+    let restricted =
+        machines.iter().any(|machine| machine.spec.as_ref().is_ok_and(|spec| !spec.net.is_open()));
+    let mut header = vec!["NAME", "STATE", "IMAGE", "ADDRESS", "CPUS", "MEMORY", "DISK", "PORTS", "AGE"];
+    if restricted {
+        header.push("NET");
+    }
+    table.set_header(header);
     let nothing = || "-".to_owned();
     for machine in machines {
         let spec = machine.started_as();
@@ -76,7 +83,7 @@ fn table(machines: &[Machine]) -> String {
                 _ => spec.memory_mib.to_string(),
             },
         });
-        table.add_row([
+        let mut row = vec![
             machine.name.to_string(),
             state.to_owned(),
             spec.map_or_else(nothing, |spec| spec.image.to_string()),
@@ -92,7 +99,11 @@ fn table(machines: &[Machine]) -> String {
                 .filter(|ports| !ports.is_empty())
                 .map_or_else(nothing, |ports| ports.join(" ")),
             spec.map_or_else(nothing, |spec| ui::duration(now().saturating_sub(spec.created))),
-        ]);
+        ];
+        if restricted {
+            row.push(spec.map_or_else(nothing, |spec| spec.net.brief()));
+        }
+        table.add_row(row);
     }
     let mut text = table.trim_fmt();
     for machine in machines {
@@ -124,6 +135,6 @@ fn as_json(machine: &Machine) -> serde_json::Value {
         "at_next_start": at_next_start(machine),
         "suspended_bytes": machine.state.suspended().map(|frozen| frozen.bytes),
         "snapshots": machine.snapshots, "disk_used_bytes": machine.disk_used, "disk_bytes": machine.disk_size,
-        "ports": spec.map(ports), "created": spec.map(|spec| spec.created), "uptime_seconds": running.map(|running| running.uptime),
+        "ports": spec.map(ports), "net": spec.map(|spec| &spec.net), "created": spec.map(|spec| spec.created), "uptime_seconds": running.map(|running| running.uptime),
     })
 }

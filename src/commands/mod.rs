@@ -20,6 +20,7 @@ pub mod logs;
 pub mod ls;
 pub mod man;
 pub mod mount;
+pub mod net;
 pub mod port;
 mod ports;
 mod provision;
@@ -215,6 +216,7 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Shell(args) => shell::run(context, &args),
         Command::Ls(args) => ls::run(context, &args),
         Command::Port(args) => port::run(context, &args),
+        Command::Net(args) => net::run(context, &args),
         Command::Console(args) => console::run(context, &args),
         Command::Logs(args) => logs::run(context, &args),
         Command::Top(args) => top::run(context, &args),
@@ -312,6 +314,10 @@ fn with_remedy(error: crate::shell::ScriptError) -> Error {
         Some("damaged") => {
             "nothing was changed; another snapshot may do: `mvm snapshot ls` lists those there are"
         }
+        Some("old-resolver") => {
+            "install dnsmasq 2.87 or later (Debian 12 and Ubuntu 24.04 have it); or allow addresses and networks alone"
+        }
+        Some("rules") => "it needs nftables 1.0 and Linux 5.10; what held before holds on",
         Some("gone") => "run `mvm status` to see what is there",
         _ => return error.into(),
     };

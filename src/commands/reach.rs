@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::sources::{self, Got};
-use super::{Context, images, ports, shares, side, ssh_config};
+use super::{Context, images, net, ports, shares, side, ssh_config};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
 use crate::image::{debian, seed::Keys};
@@ -101,7 +101,7 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
         ports::claim(context, wanted.name, &wanted.changes.ports, observed.machine(wanted.name))?;
         let mut looked_again = false;
         for step in steps {
-            let reaches = matches!(step, Step::Publish(_) | Step::Start { .. });
+            let reaches = matches!(step, Step::Restrict(_) | Step::Publish(_) | Step::Start { .. });
             let there = observed.machine(wanted.name).and_then(|machine| machine.spec.as_ref().ok());
             let before = there.filter(|spec| stale.as_ref() != Some(*spec));
             looked_again = step.changes_the_view() || reaches;
@@ -187,6 +187,8 @@ fn act(
             let stopped = context.run(&microvm::stop(&name, &observed.host.home, 0))?;
             show_console(context, &stopped.console);
         }
+        // One that another has changed meanwhile is looked at again.
+        Step::Restrict(spec) => net::restrict(context, before, &spec).map(drop)?,
         Step::Publish(spec) => return publish(context, observed, wanted, (&spec, before)),
         Step::Create(mut spec) => {
             warn_of_old_image(context, observed, &spec);

@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use super::exec::{EnvArgs, exit_code, run_call};
 use super::reach::reach;
 use super::running::running;
-use super::start::Sizes;
-use super::{Context, shares, ssh_config};
+use super::start::{NetArg, Sizes};
+use super::{Context, net, shares, ssh_config};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::image::Config;
 use crate::microvm::session::{NOT_REACHED, Session};
 use crate::microvm::{
-    Changes, Goal, ImageName, ImageState, MachineName, MountSpec, Observed, Port, Scope, VmmChoice, Wanted,
+    Changes, Goal, ImageName, ImageState, MachineName, MountSpec, Observed, Policy, Port, Scope, VmmChoice,
+    Wanted,
 };
 use crate::ui::Ui;
 
@@ -24,6 +25,8 @@ Examples:
   mvm run --image docker.io/library/python:3.12 -- python3 -c 'print(1)'
   mvm run --timeout 60 --memory 4G -e CI=1 -- make test
   mvm run -p 8000:8000 --mount .:/work -w /work -- python3 -m http.server
+  mvm run --net none -- ./untrusted
+  mvm run --net learn -- apt-get update     then it says what to allow
   mvm run --keep box -- apt-get install -y nginx
 
 Exit codes: the command's own, 128+N when signal N ended it; 124 when it took longer than --timeout.";
@@ -49,6 +52,8 @@ pub struct Run {
     /// What runs the machine
     #[arg(long, value_enum, env = "MVM_VMM")]
     vmm: Option<VmmChoice>,
+    #[command(flatten)]
+    net: NetArg,
     #[command(flatten)]
     env: EnvArgs,
     /// The machine's user to run it as, by name or number [default: the image's, else root]
@@ -79,6 +84,7 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
         vmm: args.vmm,
         ports: args.publish.clone(),
         mounts: shares::absolute(&args.mounts)?,
+        net: args.net.net.clone(),
         ..args.sizes.changes()
     };
     // One that is kept has keys that no other machine is ever entered with.
@@ -109,7 +115,11 @@ fn enter(context: &mut Context<'_>, args: &Run, wanted: &Wanted<'_>) -> Result<E
     {
         shares::bring(context, wanted, &reached)?;
     }
-    run_in(context, args, wanted.name)
+    let code = run_in(context, args, wanted.name)?;
+    if args.net.net == Some(Policy::Learn) {
+        net::say_learned(context, wanted.name)?;
+    }
+    Ok(code)
 }
 
 fn run_in(context: &mut Context<'_>, args: &Run, name: &MachineName) -> Result<ExitCode> {

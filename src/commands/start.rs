@@ -8,7 +8,8 @@ use super::{Context, images, shares, ssh};
 use crate::config::CPUS;
 use crate::error::Result;
 use crate::microvm::{
-    Changes, DiskSize, Goal, Idle, ImageName, MachineName, Memory, MountSpec, Port, UserName, VmmChoice,
+    Changes, DiskSize, Goal, Idle, ImageName, MachineName, Memory, MountSpec, Policy, Port, UserName,
+    VmmChoice,
 };
 use crate::ui::Ui;
 
@@ -55,6 +56,8 @@ pub struct MachineArgs {
     /// Suspend it by itself when nobody is connected for so long: `90s`, `30m`, `2h`; `off` for never
     #[arg(long, value_name = "TIME")]
     idle: Option<Idle>,
+    #[command(flatten)]
+    net: NetArg,
     /// The kernel of a new machine, in the place of its image's: a vmlinux, a bzImage, or an arm64 Image
     ///
     /// All that machines need must be built in: where the kernel carries its configuration, what is missing is named.
@@ -63,6 +66,15 @@ pub struct MachineArgs {
     /// A folder of this host to share, live in both directions; with `:ro` the machine only reads. Can be repeated; remembered
     #[arg(long = "mount", value_name = "HOST:GUEST[:ro]")]
     mounts: Vec<MountSpec>,
+}
+
+/// What a machine may reach.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct NetArg {
+    /// What it may reach: `open` for all but what is the host's own, `none`, `learn`, or `allow=` and a list of names (each with all
+    /// names below it), addresses and networks, with ports: `allow=example.org,10.1.0.0/16:443` [default for a new machine: open]
+    #[arg(long, value_name = "POLICY")]
+    pub(super) net: Option<Policy>,
 }
 
 /// How much of the host a machine is given.
@@ -109,6 +121,7 @@ impl MachineArgs {
             vmm: self.vmm,
             user: self.user.clone(),
             idle: self.idle,
+            net: self.net.net.clone(),
             ports: self.publish.clone(),
             mounts: shares::absolute(&self.mounts)?,
             ..self.sizes.changes()

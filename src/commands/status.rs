@@ -188,6 +188,7 @@ fn as_json(side: &str, observed: &Observed) -> Value {
             "image_id": spec.map(|spec| &spec.image_id),
             "cpus": spec.map(|spec| spec.cpus),
             "memory_mib": spec.map(|spec| spec.memory_mib.mib()),
+            "net": spec.map(|spec| &spec.net),
             "suspended_bytes": machine.state.suspended().map(|frozen| frozen.bytes),
             "disk_used_bytes": machine.disk_used,
             "disk_size_bytes": machine.disk_size,

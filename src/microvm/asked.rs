@@ -8,6 +8,7 @@ use super::spec::{DiskSize, Memory, Spec, VmmChoice};
 use super::user::UserName;
 use crate::error::{Error, Result};
 use crate::image::ImageName;
+use crate::network::Policy;
 
 /// What the user asked of a machine, by flags or in mvm.toml.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +22,8 @@ pub struct Changes {
     pub user: Option<UserName>,
     /// After how long without use it is suspended.
     pub idle: Option<Idle>,
+    /// What it may reach.
+    pub net: Option<Policy>,
     /// All of it.
     pub env: Option<Environment>,
     /// The very image, where it was made for this machine.
@@ -48,6 +51,7 @@ impl Changes {
             vmm: self.vmm.or(other.vmm),
             user: self.user.or(other.user),
             idle: self.idle.or(other.idle),
+            net: self.net.or(other.net),
             env: self.env.or(other.env),
             image_id,
             mounts: MountSpec::merge(&other.mounts, &self.mounts),
@@ -55,6 +59,11 @@ impl Changes {
             only_mounts: self.only_mounts || other.only_mounts,
             only_ports: self.only_ports || other.only_ports,
         }
+    }
+
+    /// What a machine takes on when it is started alone.
+    pub(super) fn at_start(&self) -> Self {
+        Self { net: None, ..self.clone() }
     }
 
     /// The folders that a machine is to share which shares those `present`.
@@ -83,6 +92,7 @@ pub(super) fn differences(spec: &Spec, changes: &Changes) -> Vec<String> {
     compare("user", user.to_owned(), changes.user.as_ref().map(ToString::to_string));
     let idle = spec.idle.map_or_else(|| "off".to_owned(), |idle| idle.to_string());
     compare("idle", idle, changes.idle.map(|idle| idle.to_string()));
+    compare("net", spec.net.to_string(), changes.net.as_ref().map(ToString::to_string));
     compare("vmm", spec.vmm.to_string(), changes.vmm.map(|v| v.to_string()));
     if let Some(env) = &changes.env {
         lines.extend(env.differing(&spec.env).iter().map(|name| format!("env: {name} differs")));
@@ -104,6 +114,7 @@ pub(super) fn changed(spec: &Spec, changes: &Changes) -> Result<(Spec, Vec<Strin
     if let Some(idle) = changes.idle {
         new.idle = idle.unless_off();
     }
+    new.net = changes.net.clone().unwrap_or(new.net);
     new.env = changes.env.clone().unwrap_or(new.env);
     new.mounts = changes.mounts_over(&spec.mounts);
     refuse_conflict(&new.mounts)?;
@@ -193,6 +204,7 @@ pub(super) fn flags(changes: &Changes) -> String {
     add("disk", changes.disk.map(|v| size(v.bytes())));
     add("user", changes.user.as_ref().map(ToString::to_string));
     add("idle", changes.idle.map(|v| v.to_string()));
+    add("net", changes.net.as_ref().map(ToString::to_string));
     add("vmm", changes.vmm.map(|v| v.to_string()));
     text
 }

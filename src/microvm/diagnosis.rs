@@ -173,7 +173,7 @@ fn stopped(observed: &Observed, spec: &Spec, how: Option<&str>, remains: &Remain
         }
         None => return of(format!("the image it was made from, {}, is gone", spec.image), "mvm image ls"),
     }
-    let tasks = doctor::tasks(host);
+    let tasks = doctor::tasks(host, spec.net.resolves());
     if !tasks.is_empty() {
         let what: Vec<_> = tasks.iter().map(crate::bootstrap::Task::describe).collect();
         return of(format!("this host is not set up: it remains to {}", what.join("; ")), "mvm setup");

@@ -9,6 +9,7 @@ mod frozen;
 mod golden;
 mod idle;
 mod mount;
+mod net;
 mod observed;
 pub mod overlay;
 mod plan;
@@ -24,6 +25,7 @@ mod usage;
 mod user;
 
 pub use crate::image::ImageName;
+pub use crate::network::Policy;
 pub use asked::{Changes, came_and_went, refuse_conflict, refuse_port_conflict};
 pub use change::{Change, at_next_start, grow, grows_now, move_to, rename, reset, set, write_change};
 pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
@@ -33,6 +35,7 @@ pub use frozen::{Frozen, Thaw};
 pub use golden::Golden;
 pub use idle::Idle;
 pub use mount::{GuestPath, MountSpec};
+pub use net::{Restriction, refuse_without_resolver, restrict, traffic};
 pub use observed::{
     Device, HostFacts, ImageState, Kvm, Machine, Observed, Probed, Program, Running, Scope, State,
     UserNamespaces, look,
@@ -66,6 +69,7 @@ pub(crate) fn sample_spec() -> Spec {
         idle: None,
         mounts: Vec::new(),
         ports: Vec::new(),
+        net: Policy::Open,
     }
 }
 

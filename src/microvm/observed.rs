@@ -379,7 +379,11 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
             }
         }
     };
-    let started_with = answer.text(&of("RUNS")).and_then(|text| Spec::parse(text).ok());
+    let mut started_with = answer.text(&of("RUNS")).and_then(|text| Spec::parse(text).ok());
+    // What a machine may reach changes at once, and only where that is written down as well.
+    if let (Some(runs), Ok(spec)) = (&mut started_with, &spec) {
+        runs.net = spec.net.clone();
+    }
     let keys = keys(answer, name.as_str());
     let (disk_used, disk_size) = answer
         .text(&of("DISK"))

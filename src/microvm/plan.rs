@@ -5,6 +5,7 @@ use super::asked::{
 };
 use super::frozen::Thaw;
 use super::idle::Idle;
+use super::net;
 use super::observed::{HostFacts, ImageState, Kvm, Machine, Observed, Program, State, UserNamespaces};
 use super::port::Port;
 use super::publish::PortState;
@@ -14,6 +15,7 @@ use crate::bootstrap::Task;
 use crate::config::{self, MachineDefaults};
 use crate::error::{Error, Result};
 use crate::image::{ImageName, debian, oci, ubuntu};
+use crate::network::Policy;
 use crate::vmm::Vmm;
 use crate::vmm::release::{Release, supported};
 use crate::{doctor, ui};
@@ -103,6 +105,8 @@ pub enum Step {
         name: MachineName,
         why: String,
     },
+    /// Has the network policy of `spec` hold, for a machine that runs or is suspended.
+    Restrict(Spec),
     /// Opens and closes the ports of a machine that runs, as `spec` has them.
     Publish(Spec),
     /// The image's id is filled in once it is there.
@@ -132,6 +136,7 @@ impl Step {
                     "create the machine {name}: {image}, cpus {cpus}, memory {memory_mib}, disk {disk_bytes}"
                 )
             }
+            Self::Restrict(spec) => format!("let the machine {} reach: {}", spec.name, spec.net),
             Self::Publish(spec) => {
                 let ports: Vec<_> = spec.ports.iter().map(ToString::to_string).collect();
                 format!("publish the ports of the machine {}: {}", spec.name, ports.join(", "))
@@ -155,7 +160,11 @@ impl Step {
     pub fn changes_the_view(&self) -> bool {
         matches!(
             self,
-            Self::Admin(_) | Self::BuildImage(_) | Self::InstallFirecracker { .. } | Self::End { .. }
+            Self::Admin(_)
+                | Self::BuildImage(_)
+                | Self::InstallFirecracker { .. }
+                | Self::End { .. }
+                | Self::Restrict(_)
         )
     }
 }
@@ -185,7 +194,13 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
                 ))
                 .hint(format!("`mvm dev {0}` restarts it; `mvm stop {0}` ends it", wanted.name)));
             }
-            _ => return Ok(publish(machine, &wanted.changes)?.map(Step::Publish).into_iter().collect()),
+            _ => {
+                steps.extend(net::steps(observed, machine, wanted)?);
+                if steps.is_empty() {
+                    steps.extend(publish(machine, &wanted.changes)?.map(Step::Publish));
+                }
+                return Ok(steps);
+            }
         }
     }
     refuse_without_namespaces(observed)?;
@@ -196,7 +211,9 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
     let vmm_is_known =
         install.is_none() && (observed.host.qemu.is_some() || observed.host.firecracker.is_some());
     steps.extend(install);
-    let tasks = doctor::tasks(&observed.host);
+    let net = wanted.changes.net.as_ref().or(existing.map(|spec| &spec.net));
+    let resolves = wanted.goal == Goal::Setup || net.is_some_and(Policy::resolves);
+    let tasks = doctor::tasks(&observed.host, resolves);
     if !tasks.is_empty() {
         match wanted.goal {
             Goal::Start => return Err(not_set_up(&tasks)),
@@ -229,6 +246,10 @@ pub fn plan(observed: &Observed, wanted: &Wanted<'_>) -> Result<Vec<Step>> {
         if let Some(machine) = machine.filter(|machine| machine.state.suspended().is_some()) {
             refuse_impossible(spec, &wanted.flags)?;
             refuse_changes(machine.started_as().unwrap_or(spec), wanted, "is suspended")?;
+            let restriction = net::steps(observed, machine, wanted)?;
+            if !restriction.is_empty() {
+                return Ok(restriction);
+            }
         }
         changed(spec, &wanted.changes)?
     } else {
@@ -342,6 +363,7 @@ fn new_spec(wanted: &Wanted<'_>, host: &HostFacts, image: ImageName, image_id: S
         idle: wanted.changes.idle.or(defaults.idle).and_then(Idle::unless_off),
         mounts: wanted.changes.mounts.clone(),
         ports: Port::merge(&[], &wanted.changes.ports),
+        net: wanted.changes.net.clone().unwrap_or_default(),
     }
 }
 
@@ -359,7 +381,9 @@ fn publish(machine: &Machine, changes: &Changes) -> Result<Option<Spec>> {
 /// How a running machine differs from what mvm.toml says, a line each: it takes that on when it is started again.
 pub fn pending(observed: &Observed, wanted: &Wanted<'_>) -> Vec<String> {
     let machine = observed.machine(wanted.name).filter(|machine| matches!(machine.state, State::Running(_)));
-    machine.and_then(Machine::started_as).map_or_else(Vec::new, |spec| differences(spec, &wanted.changes))
+    machine
+        .and_then(Machine::started_as)
+        .map_or_else(Vec::new, |spec| differences(spec, &wanted.changes.at_start()))
 }
 
 fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -> Result<()> {
@@ -370,7 +394,7 @@ fn refuse_changes_of_a_running_machine(machine: &Machine, wanted: &Wanted<'_>) -
 
 /// What runs, or is to go on from its memory, `is` so with the values it has. `mvm set` may have written down others.
 fn refuse_changes(spec: &Spec, wanted: &Wanted<'_>, is: &str) -> Result<()> {
-    let lines = differences(spec, &wanted.flags);
+    let lines = differences(spec, &wanted.flags.at_start());
     if lines.is_empty() {
         return Ok(());
     }
@@ -447,7 +471,7 @@ pub(super) fn check_against_host(observed: &Observed, spec: &Spec) -> Result<()>
     Ok(())
 }
 
-fn not_set_up(tasks: &[Task]) -> Error {
+pub(super) fn not_set_up(tasks: &[Task]) -> Error {
     let what: Vec<_> = tasks.iter().map(Task::describe).collect();
     Error::not_set_up(format!("this host is not set up: it remains to {}", what.join("; ")))
         .hint("run `mvm setup`, or `mvm dev`, which does everything")

@@ -78,6 +78,7 @@ fn word(step: &Step) -> &'static str {
         Step::InstallFirecracker { asked: true, .. } => "firecracker!",
         Step::InstallFirecracker { asked: false, .. } => "firecracker",
         Step::End { .. } => "end",
+        Step::Restrict(_) => "restrict",
         Step::Publish(_) => "publish",
         Step::Create(_) => "create",
         Step::Start { .. } => "start",
@@ -378,6 +379,43 @@ fn ports_are_opened_where_they_lack() {
     for state in [runs(), State::Stopped(None)] {
         let error = publishing(state, true, &["0.0.0.0:8080:80"]).unwrap_err();
         assert!(error.kind == Kind::Usage && !error.hints.is_empty(), "{error:?}");
+    }
+}
+
+#[test]
+fn a_network_policy_holds_at_once() {
+    let plan = |observed: &Observed, goal, net: &str| {
+        let changes = Changes { net: Some(net.parse().unwrap()), ..Changes::default() };
+        let steps = try_plan(observed, goal, changes);
+        steps.map(|steps| steps.iter().map(Step::describe).collect::<Vec<_>>().join("; "))
+    };
+    let suspended = || State::Suspended(Box::new(crate::microvm::frozen::tests::sample()));
+    for state in [State::Running(running()), suspended()] {
+        let mut observed = with_machine(state);
+        let done = plan(&observed, Goal::Start, "allow=a.org").unwrap();
+        assert_eq!(done, "let the machine web reach: allow=a.org");
+        assert!(!plan(&observed, Goal::Start, "open").unwrap().contains("reach"));
+        observed.host.tools.remove("dnsmasq");
+        let done = plan(&observed, Goal::Dev, "learn").unwrap();
+        assert_eq!(done, "as root: install dnsmasq-base; let the machine web reach: learn");
+        assert_eq!(plan(&observed, Goal::Start, "learn").unwrap_err().kind, Kind::NotSetUp);
+        assert!(plan(&observed, Goal::Start, "none").is_ok());
+    }
+    // A new one, and one that is started.
+    for mut observed in [ready(), with_machine(State::Stopped(None))] {
+        let steps = try_plan(
+            &observed,
+            Goal::Start,
+            Changes { net: Some("none".parse().unwrap()), ..Changes::default() },
+        );
+        let Some(Step::Start { spec, .. }) = steps.unwrap().pop() else { panic!() };
+        assert_eq!(spec.net, Policy::Nothing);
+        observed.host.tools.remove("dnsmasq");
+        assert_eq!(plan(&observed, Goal::Start, "allow=a.org").unwrap_err().kind, Kind::NotSetUp);
+        assert!(plan(&observed, Goal::Start, "allow=10.0.0.0/8").is_ok());
+        assert!(
+            plan(&observed, Goal::Dev, "allow=a.org").unwrap().starts_with("as root: install dnsmasq-base")
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::user::UserName;
 use super::{Environment, Idle, MountSpec, Port};
 use crate::image::ImageName;
+use crate::network::Policy;
 
 /// A machine's name: a letter or digit, then up to 30 letters, digits and hyphens, all lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -224,6 +225,9 @@ pub struct Spec {
     /// Its ports that are published on the host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// What it may reach.
+    #[serde(default, skip_serializing_if = "Policy::is_open")]
+    pub net: Policy,
 }
 
 impl Spec {
@@ -302,14 +306,18 @@ mod tests {
             idle: Some("30m".parse().unwrap()),
             mounts: vec!["/src:/work:ro".parse().unwrap()],
             ports: vec!["8080:80".parse().unwrap()],
+            net: "allow=example.org:443".parse().unwrap(),
         };
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(Spec::parse(&text), Ok(spec));
-        // Of an mvm that neither shared folders nor published ports.
-        let older = text.replace(r#","mounts":["/src:/work:ro"],"ports":["8080:80"]"#, "");
+        // Of an mvm that neither shared folders, nor published ports, nor had network policies.
+        let older = text
+            .replace(r#","mounts":["/src:/work:ro"],"ports":["8080:80"],"net":"allow=example.org:443""#, "");
         assert!(older != text);
         let older = Spec::parse(&older).unwrap();
-        assert!(older.mounts.is_empty() && older.ports.is_empty());
+        assert!(older.mounts.is_empty() && older.ports.is_empty() && older.net.is_open());
+        // A policy that cannot be read is not taken for an open one.
+        assert!(Spec::parse(&text.replace("allow=example.org:443", "deny=all")).is_err());
         assert!(Spec::parse("").unwrap_err().contains("cannot be read"));
         assert!(Spec::parse(&text.replace("\"version\":1", "\"version\":9")).unwrap_err().contains("newer"));
         assert!(Spec::parse(&text.replace("web", "We b")).is_err());

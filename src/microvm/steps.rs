@@ -17,6 +17,9 @@ use crate::vmm::{Kind, Launch, Vmm, memory};
 /// must not fail for it, nor one whose KVM is itself emulated.
 const BOOT_SECONDS: u32 = 180;
 
+/// For those in a cell who shut themselves in.
+const SHUT: &str = include_str!("../../resources/scripts/cell/shut.sh");
+
 /// How a start ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Started {
@@ -121,11 +124,16 @@ pub fn start(
         .input("MEMORY_MIB", spec.memory_mib.mib().to_string())
         .input("HALT_WATCH", if launch.watch_halt { "yes" } else { "no" })
         .input("CELL", include_str!("../../resources/scripts/cell/cell.sh"))
-        .input("INSIDE", include_str!("../../resources/scripts/cell/inside.sh"))
+        .input("INSIDE", [SHUT, include_str!("../../resources/scripts/cell/inside.sh")].concat())
+        .input("RESOLVE", [SHUT, include_str!("../../resources/scripts/cell/resolver.sh")].concat())
+        .input("NAMES", include_str!("../../resources/scripts/cell/names.pl"))
+        .input("RULES", network::rules(&spec.net)?)
+        .input("RESOLVER", network::resolver(&spec.net).unwrap_or_default())
         .input("FORWARD", FORWARD)
         .input("IDLE", spec.idle.map_or(0, Idle::seconds).to_string())
         .input("PORTS", publish::lines(&spec.ports, door))
-        .input("PASTA_ADDR", network::DNS.to_string())
+        .input("DNS", network::DNS.to_string())
+        .input("UPSTREAM", network::UPSTREAM.to_string())
         .input("MTU", network::MTU.to_string())
         .input("TAP", network::TAP)
         .input("HOST_CIDR", network::HOST_CIDR)

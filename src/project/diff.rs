@@ -61,6 +61,8 @@ mod tests {
             ("env = { TOKEN = \"secret\", A = \"1\" }", "env: A differs, env: TOKEN differs"),
             ("mounts = [\".:/work\"]", "shares /src/web:/work"),
             ("ports = [\"8000:80\"]", "publishes 8000:80"),
+            ("net = \"open\"", ""),
+            ("net = \"allow=b.org,a.org\"", "net: open → allow=a.org,b.org"),
             ("name = \"other\"", "absent"),
         ] {
             assert_eq!(lines(text), expected, "{text}");

@@ -12,7 +12,7 @@ use super::{Declared, FILE, provision};
 use crate::config::{self, CPUS};
 use crate::error::{Error, Result};
 use crate::microvm::{
-    Changes, DiskSize, Environment, Idle, ImageName, MachineName, Memory, MountSpec, Port, UserName,
+    Changes, DiskSize, Environment, Idle, ImageName, MachineName, Memory, MountSpec, Policy, Port, UserName,
     VmmChoice,
 };
 
@@ -82,6 +82,10 @@ struct Machine {
     #[serde(deserialize_with = "by_text")]
     #[schemars(with = "Option<String>", example = "30m")]
     idle: Option<Idle>,
+    /// What it may reach: `open`, `none`, `learn`, or `allow=` and a list such as `allow=example.org,10.1.0.0/16:443`
+    #[serde(deserialize_with = "by_text")]
+    #[schemars(with = "Option<String>", example = "allow=example.org,10.1.0.0/16:443")]
+    net: Option<Policy>,
     /// What makes a new machine ready, in this order, once: lines for its shell, or scripts of the project
     provision: Vec<provision::Source>,
     /// The machines that are started before this one
@@ -148,6 +152,7 @@ impl Machine {
             env,
             user,
             idle,
+            net,
             provision,
             depends_on,
         } = self;
@@ -164,6 +169,7 @@ impl Machine {
             vmm,
             user,
             idle,
+            net,
             env,
             image_id: None,
             mounts,

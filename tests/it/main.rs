@@ -21,6 +21,7 @@ mod install;
 mod lima;
 mod oci;
 mod packaging;
+mod policy;
 mod ports;
 mod project;
 mod scripts;

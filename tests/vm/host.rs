@@ -176,6 +176,11 @@ pub(crate) fn all_pids() -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// A process's children, and theirs.
+pub(crate) fn descendants(parent: u32) -> Vec<u32> {
+    children(parent).into_iter().flat_map(|pid| [vec![pid], descendants(pid)].concat()).collect()
+}
+
 fn children(parent: u32) -> Vec<u32> {
     let is_child = |pid: &u32| {
         let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

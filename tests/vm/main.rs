@@ -23,6 +23,7 @@ mod lifecycle;
 mod mount;
 mod network;
 mod oci;
+mod policy;
 mod ports;
 mod project;
 mod run;

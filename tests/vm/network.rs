@@ -72,8 +72,8 @@ fn the_guest_reaches_the_network(who: Who) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let refused = format!(
-        "for address in 172.16.0.1 169.254.1.1; do \
-           if timeout 3 bash -c \"exec 3<>/dev/tcp/$address/{port}\" 2>/dev/null; then echo reached $address; fi; done"
+        "for address in 172.16.0.1 169.254.1.1 169.254.169.254; do \
+           timeout 30 bash -c \"exec 3<>/dev/tcp/$address/{port}\" 2>/dev/null; test $? = 1 || echo reached $address; done"
     );
     assert_eq!(host.inside("online", &refused), "");
     // Its network comes back when pasta dies.

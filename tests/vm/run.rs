@@ -15,15 +15,31 @@ fn passing(host: &Host) -> Vec<String> {
 #[test]
 fn a_run_is_as_if_the_command_ran_here() {
     let host = any_host();
-    let script = "wc -l; echo oops >&2; echo $GREETING in $PWD; exit 42";
-    let args = ["run", "--memory", "256M", "-e", "GREETING=hello", "-w", "/srv", "--", "sh", "-c", script];
+    // With `--net none` what is tried is refused before it leaves the cell.
+    let script = "wc -l; echo oops >&2; echo $GREETING in $PWD; \
+                  timeout 30 bash -c '</dev/tcp/192.0.2.1/80' 2>/dev/null; echo $?; exit 42";
+    let args = [
+        "run",
+        "--memory",
+        "256M",
+        "--net",
+        "none",
+        "-e",
+        "GREETING=hello",
+        "-w",
+        "/srv",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
     let mut command = host.mvm_command(&args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"one\ntwo\n").unwrap();
     let seen = crate::host::Seen::new(&args, child.wait_with_output().unwrap());
     assert_eq!(seen.code, 42, "{seen}");
-    assert_eq!(seen.stdout, "2\nhello in /srv\n", "{seen}");
+    assert_eq!(seen.stdout, "2\nhello in /srv\n1\n", "{seen}");
     assert_eq!(seen.stderr, "oops\n", "nothing else is said where nobody looks: {seen}");
     assert_eq!(passing(&host), [""; 0]);
 }

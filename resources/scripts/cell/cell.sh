@@ -2,7 +2,7 @@
 # It starts the VMM in new namespaces (inside.sh), connects those to the network by pasta, and hangs
 # all together: whichever ends, and by whatever signal, the cell ends and the kernel removes its network. Only pasta is
 # started again when it ends, since a machine can do without network, but not without its memory.
-# In: PASTA_ADDR, MTU, IDLE (seconds after which run/suspend.sh is run when nobody uses the machine; 0: never), HALT_WATCH (yes: a guest's power-off leaves the VMM running), what inside.sh needs, "$@" the VMM.
+# In: UPSTREAM (the address of the host's resolver), MTU, IDLE (seconds after which run/suspend.sh is run when nobody uses the machine; 0: never), HALT_WATCH (yes: a guest's power-off leaves the VMM running), what inside.sh needs, "$@" the VMM.
 # Leaves: run/cell and run/vmm while they live (PID, start time, boot id), run/exit (how the VMM ended), and for each port that is
 # published run/ports/ID (the same of its forwarder) and ID.log (what that says).
 set -u
@@ -37,7 +37,7 @@ connect() {
   [[ $EUID != 0 ]] || root=(--runas 0:0)
   waiting=no began=$SECONDS
   child pasta --config-net --foreground --quiet "${root[@]}" -4 --ns-ifname eth0 --mtu "$MTU" --no-map-gw \
-    --dns-forward "$PASTA_ADDR" -t none -u none -T none -U none "$vmm" &
+    --dns-forward "$UPSTREAM" -t none -u none -T none -U none "$vmm" &
   pasta=$!
 }
 
@@ -50,6 +50,47 @@ watch_resolver() {
   resolver=$!
   exec {changes}<&-
 }
+
+# resolve: the cell's own resolver, as run/net/resolver says (dnsmasq's configuration; empty for none), begun anew when that was changed.
+resolve() {
+  [[ -n $vmm && $names != starting && -e run/net/changed ]] || return 0
+  rm -f run/net/changed
+  if [[ -n $names ]]; then
+    kill -KILL "$names"
+    { wait "$names"; } 2>/dev/null
+    names=''
+  fi
+  [[ ! -s run/net/resolver ]] || start_resolver
+}
+
+start_resolver() {
+  local said
+  names=starting asked=$SECONDS
+  exec {said}> >(exec setpriv --pdeathsig KILL -- perl run/names.pl)
+  child nsenter -t "$vmm" -U -n --preserve-credentials setpriv --pdeathsig KILL -- \
+    unshare --mount --pid --fork --kill-child -- bash run/resolver.sh <run/net/resolver >&"$said" 2>&1 &
+  names=$!
+  exec {said}>&-
+  # Asked for in the midst of this.
+  resolve
+}
+
+# resolver_ended: without names a machine can do for a moment; one that ends at once is not started over and over.
+resolver_ended() {
+  names=''
+  [[ -s run/net/resolver ]] || return 0
+  if ((SECONDS - asked < 2)); then
+    [[ $nameless == yes ]] || note 'network: no names, the resolver of the network policy does not start (mvm logs --vmm)'
+    nameless=yes asked=-9
+    child sleep 3 &
+    names=$!
+  elif [[ -z $names ]]; then
+    ((asked < 0)) || nameless=no
+    [[ $nameless == yes ]] || note 'network: the resolver of the network policy ended, and is started again'
+    start_resolver
+  fi
+}
+names='' asked=0 nameless=no
 
 # end: ends the VMM; one that is stopped takes KILL only. So does the first process of a PID namespace that has no handler of its
 # own for TERM, as Firecracker.
@@ -130,7 +171,7 @@ forwarder_ended() {
   done
 }
 declare -A forwarders=() forwards=()
-trap open_ports USR2
+trap 'open_ports; resolve' USR2
 
 # in_use: whether somebody is connected to the machine: a session (use_machine), a connection to one of its ports or its SSH
 # server, or a shared folder of which more is read or written than what watches over it does. When it was used last is the time of run/use.
@@ -191,6 +232,7 @@ read -r -t 10 -u "$ready" vmm || vmm=$holder
 identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm
 connect
 open_ports
+resolve
 watch_resolver
 tick
 if [[ $HALT_WATCH == yes ]]; then
@@ -201,7 +243,7 @@ if [[ $HALT_WATCH == yes ]]; then
 fi
 
 while kill -0 "$holder" 2>/dev/null; do
-  wait -n -p ended "$holder" "$pasta" "$resolver" ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} "${forwarders[@]}"
+  wait -n -p ended "$holder" "$pasta" "$resolver" ${names:+"$names"} ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} "${forwarders[@]}"
   status=$?
   # A signal ends the wait as well.
   [[ -n ${ended:-} ]] || continue
@@ -232,6 +274,7 @@ while kill -0 "$holder" 2>/dev/null; do
       kill "$follower" "$pasta" 2>/dev/null
       watch_resolver
       ;;
+    "$names") resolver_ended ;;
     "$master")
       mv run/master run/master.ended
       rm -f run/ssh
@@ -260,7 +303,7 @@ if [[ ${ended:-} != "$holder" ]]; then
   status=$?
 fi
 # None of them has anything left to do, and ssh for one may stay where it is to tell a guest goodbye that is gone.
-kill -KILL "$pasta" "$resolver" "$follower" ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}" 2>/dev/null
+kill -KILL "$pasta" "$resolver" "$follower" ${names:+"$names"} ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}" 2>/dev/null
 # Nothing of the cell is left when run/cell goes. (This shell is not to comment on how they ended.)
 { wait; } 2>/dev/null
 if [[ -z $reason ]]; then

@@ -1,5 +1,6 @@
 # inside: root of a cell's namespaces sets up its network, shuts itself in, and becomes the VMM, whose process so holds the namespaces.
-# In: SUPERVISOR, READY (a file descriptor), NAME, IMAGE, TAP, HOST_CIDR, HOST_MAC, GUEST_IP, GUEST_MAC, MTU, "$@" the VMM.
+# In: SUPERVISOR, READY (a file descriptor), NAME, IMAGE, TAP, HOST_CIDR, HOST_MAC, GUEST_IP, GUEST_MAC, DNS, MTU, run/net/rules (what
+#     passes: nft's), "$@" the VMM.
 set -eu
 # fields FILE: of a process, from its state on. The host's own /proc is still there, and counts as the host does.
 fields() { IFS= read -r stat <"$1" && read -r -a FIELDS <<<"${stat##*) }"; }
@@ -14,84 +15,39 @@ fields "/proc/$parent/stat" && [[ ${FIELDS[1]} == "$SUPERVISOR" ]] || exit 1
 # since a guest that is resumed remembers it.
 ip -batch - <<IP
 link set lo up
+addr add $DNS/32 dev lo
 tuntap add dev $TAP mode tap
 addr add $HOST_CIDR dev $TAP
 link set $TAP address $HOST_MAC mtu $MTU up
 neigh replace $GUEST_IP lladdr $GUEST_MAC dev $TAP nud permanent
 IP
+# What is refused is told each time.
+echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
+# Until the rules are there nothing passes.
+nft -f run/net/rules || {
+  echo "mvm: this host does not take the rules of the network policy: nftables 1.0 and Linux 5.10 are needed, here are $(nft --version) and Linux $(</proc/sys/kernel/osrelease)"
+  exit 1
+}
 echo 1 >/proc/sys/net/ipv4/ip_forward
 
-# The guest reaches what lies outside, under its own address only, and nothing in the cell but a ping. This pasta sends
-# segments that conntrack takes for invalid; let through, the cell's own stack would reset the guest's connections.
-nft -f - <<NFT
-table inet mvm {
-  chain input {
-    type filter hook input priority filter; policy drop;
-    iifname lo accept
-    ct state established,related accept
-    iifname $TAP icmp type echo-request accept
-  }
-  # Who is in the cell speaks to the guest alone, the VMM too: what goes outside is the guest's, by the next rules.
-  chain output {
-    type filter hook output priority filter; policy drop;
-    oifname { lo, $TAP } accept
-    ct state established,related accept
-  }
-  chain forward {
-    type filter hook forward priority filter; policy drop;
-    ct state invalid drop
-    iifname eth0 oifname $TAP ct state established,related accept
-    iifname $TAP oifname eth0 ip saddr $GUEST_IP accept
-  }
-  chain nat {
-    type nat hook postrouting priority srcnat;
-    oifname eth0 ip saddr $GUEST_IP masquerade
-  }
-}
-NFT
-
-# shut_in VMM: leaves a file system with what the VMM needs, under the paths that it has outside: programs and libraries, the image,
-# of the machine's folder what it reads, and the few files that it writes. False where the host refuses that; then all is as it was.
+# shut_in VMM: leaves a file system with what the VMM needs: programs and libraries, the image, of the machine's folder what it
+# reads, and the few files that it writes. False where the host refuses that; then all is as it was.
 shut_in() {
-  local root=run/root here=machines/$NAME path
-  local -a lines=() folders=("$root/dev/net" "$root/images/$IMAGE" "$root/etc" "$root/old") files=() links=()
-  # place SOURCE TARGET OPTIONS: what is mounted where, below the new root.
-  place() {
-    [[ -e $1 ]] || return 0
-    lines+=("${1// /\\040} $root/${2// /\\040} none bind,nosuid,$3")
-    [[ -d $1 ]] && folders+=("$root/$2") || files+=("$root/$2")
-  }
-  for path in usr bin sbin lib lib32 lib64 libx32 nix/store; do
-    if [[ -h /$path ]]; then
-      links+=("$path")
-    elif [[ -d /$path ]]; then
-      folders+=("$root/$path")
-      # With what may be mounted below.
-      lines+=("/$path $root/$path none rbind,ro,nosuid,nodev")
-    fi
-  done
-  place /etc/ld.so.cache etc/ld.so.cache ro,nodev,noexec
+  local here=machines/$NAME path root
+  local -a lines folders files links
+  new_root run/root
+  folders+=("$root/images/$IMAGE")
   # Firecracker describes the caches to the guest there.
   [[ $HOSTTYPE != aarch64 ]] || place /sys/devices/system/cpu sys/devices/system/cpu ro,nodev,noexec
   [[ $1 == /usr/* || $1 == /bin/* || $1 == /nix/store/* ]] || { place "$1" "${1#/}" ro,nodev && folders+=("$root/${1%/*}"); }
-  for path in null zero random urandom kvm net/tun; do place "/dev/$path" "dev/$path" noexec; done
+  for path in kvm net/tun; do place "/dev/$path" "dev/$path" noexec; done
   place "../../images/$IMAGE" "images/$IMAGE" ro,nodev,noexec
   for path in run/initrd run/vmm.json run/qmp.in run/qmp.out frozen/memory frozen/state; do
     place "$path" "$here/$path" ro,nodev,noexec
   done
   for path in disk.img vmm.log run/out; do place "$path" "$here/$path" nodev,noexec; done
   folders+=("$root/$here/run" "$root/$here/frozen")
-
-  mkdir -p "$root" && mount -t tmpfs -o mode=0755,nosuid,nodev,size=1m,nr_inodes=1k mvm "$root" || return 1
-  mkdir -p "${folders[@]}" || return 1
-  for path in "${files[@]}"; do : >"$root/${path#"$root/"}" || return 1; done
-  for path in "${links[@]}"; do ln -s "$(readlink "/$path")" "$root/$path" || return 1; done
-  # umount asks it what is mounted.
-  ln -s old/proc "$root/proc"
-  printf '%s\n' "${lines[@]}" >run/fstab
-  mount --all --fstab run/fstab && mount -o remount,bind,ro,nosuid,nodev "$root" && pivot_root "$root" "$root/old" || return 1
-  # Whoever runs this is in the new root already.
-  umount -l /old && cd "/$here" || exit 1
+  enter_root run/fstab "/$here"
 }
 
 # The guest's console: what the VMM writes and reads. The pipe is open for both here, so that it has no end when those leave who

@@ -163,6 +163,25 @@ want_ports() {
   mv run/ports/new run/ports/wanted
 }
 
+# check_resolver: ends the script where this dnsmasq cannot do what RESOLVER wants of it.
+check_resolver() {
+  [[ ${RESOLVER:-} != *nftset=* || $(dnsmasq --version 2>/dev/null) == *' nftset '* ]] ||
+    die old-resolver 'dnsmasq here cannot tell the rules which addresses a name has (nftset)'
+}
+
+# want_rules: writes for the cell what passes in it. In: RULES. In the machine's folder, as is want_resolver.
+want_rules() {
+  mkdir -p run/net
+  # Another number than the one before; 0 and 1 mean something else.
+  printf 'define generation = %s\n%s\n' $(((RANDOM << 15 | RANDOM) + 2)) "$RULES" >run/net/rules
+}
+
+# want_resolver: writes for the cell's supervisor the configuration of the resolver. In: RESOLVER, empty for none.
+want_resolver() {
+  printf '%s' "${RESOLVER:-}" >run/net/resolver
+  : >run/net/changed
+}
+
 # ports_settled: waits until the supervisor has seen to the ports, and each is open or has said why not.
 ports_settled() {
   local clock id tries log

@@ -1,7 +1,7 @@
 # microvm/start: starts a machine's cell and waits until its guest takes connections. Safe to repeat: a machine that
 # runs is only waited for.
 # In: NAME, IMAGE (the folder's name), DISK_BYTES, AS (which VMM, how), BOOT_SECONDS, CELL and INSIDE (the supervisor's
-#     scripts), FORWARD and PORTS (microvm/lib), IDLE (seconds without use until it is suspended; 0: never) and SUSPEND (what does it),
+#     scripts), FORWARD and PORTS (microvm/lib), RULES and RESOLVER (microvm/lib), RESOLVE and NAMES (what runs it, what notes names), IDLE (seconds without use until it is suspended; 0: never) and SUSPEND (what does it),
 #     VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json on one line, vm.json as this was decided on (empty
 #     where that does not matter), and the seed archive.
 #     MASTER (what opens a connection). For a suspended machine also THAW_DISK (the disk that its memory belongs to),
@@ -9,6 +9,7 @@
 # Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no; LOST (why the memory was not resumed); PORT for each port; or TROUBLE
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
+: "${RULES:?}" "${RESOLVE:?}" "${NAMES:?}"
 IFS= read -r vm_json
 IFS= read -r before
 lock "$NAME"
@@ -43,10 +44,14 @@ prepare() {
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh
   printf '%s' "$FORWARD" >run/forward.pl
+  printf '%s' "$RESOLVE" >run/resolver.sh
+  printf '%s' "$NAMES" >run/names.pl
   printf '%s' "${SUSPEND:-}" >run/suspend.sh
   mkdir -p run/uses
   : >run/use
   want_ports
+  want_rules
+  want_resolver
   printf '%s' "${VMM_CONFIG:-}" >run/vmm.json
   printf '%s\n' "$AS" >run/as
   : >vmm.log
@@ -167,6 +172,7 @@ greet() {
 }
 
 finish_restore
+check_resolver
 started=no resumed=no adopted=no golden=no
 [[ ! -e frozen/origin/later && ! -e run/origin/later ]] || golden=yes
 # A supervisor without a VMM that has not begun is one at its end.
