@@ -1,5 +1,6 @@
 //! What a shell asks when a line is to be completed. It is answered at once or not at all: nothing is started, changed or asked.
 
+use std::any::TypeId;
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::config::{self, Flags, Host, Settings};
 use crate::image::{Image, ImageName};
 use crate::linux::{Linux, Native};
 use crate::microvm::MachineName;
+use crate::microvm::snapshot::{MaybeTagged, SnapshotName};
 use crate::script;
 use crate::shell::Script;
 
@@ -29,9 +31,16 @@ pub fn answer() {
 fn with_names(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|arg| {
         let kind = arg.get_value_parser().type_id();
-        if kind == std::any::TypeId::of::<MachineName>() {
+        if kind == TypeId::of::<MachineName>() {
             arg.add(ArgValueCandidates::new(|| as_candidates(Names::look().machines)))
-        } else if kind == std::any::TypeId::of::<ImageName>() {
+        } else if kind == TypeId::of::<SnapshotName>() {
+            arg.add(ArgValueCandidates::new(|| as_candidates(Names::look().snapshots)))
+        } else if kind == TypeId::of::<MaybeTagged>() {
+            arg.add(ArgValueCandidates::new(|| {
+                let Names { machines, snapshots, .. } = Names::look();
+                as_candidates([machines, snapshots].concat())
+            }))
+        } else if kind == TypeId::of::<ImageName>() {
             arg.add(ArgValueCandidates::new(|| as_candidates(Names::look().images)))
         } else if ["SOURCE", "TARGET"].iter().any(|name| arg.get_value_names().is_some_and(|n| n[0] == *name))
         {
@@ -62,6 +71,7 @@ fn as_candidates(names: Vec<String>) -> Vec<CompletionCandidate> {
 #[derive(Debug, Default)]
 struct Names {
     machines: Vec<String>,
+    snapshots: Vec<String>,
     images: Vec<String>,
 }
 
@@ -92,6 +102,7 @@ fn names() -> Script<Names> {
         let label = |json: &str| Some(serde_json::from_str::<Image>(json).ok()?.label());
         Ok(Names {
             machines: answer.all("MACHINE").map(str::to_owned).collect(),
+            snapshots: answer.all("SNAPSHOT").map(str::to_owned).collect(),
             images: answer.all("IMAGE").filter_map(label).collect(),
         })
     })

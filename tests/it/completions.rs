@@ -16,6 +16,7 @@ fn host() -> TestHost {
         r#"{{"version":1,"id":"abc","name":"debian","suite":"trixie","arch":"x86_64","created":5,"kernel":{file},"base":{file},"initrd":{file}}}"#
     );
     host.write("home/mvm/images/abc/image.json", &image);
+    host.write("home/mvm/machines/web/snapshots/before/meta", "FORMAT=1\n");
     host.binary();
     host
 }
@@ -62,6 +63,8 @@ fn bash_completes_names() {
     assert_eq!(bash(&host, &["mvm", "stop", ""]).iter().filter(|word| !word.starts_with('-')).count(), 2);
     assert_eq!(bash(&host, &["mvm", "start", "new", "--image", "de"]), ["debian:trixie"]);
     assert_eq!(bash(&host, &["mvm", "cp", "sho"]), ["shop:"]);
+    assert_eq!(bash(&host, &["mvm", "snapshot", "restore", "w"]), ["web@before"]);
+    assert_eq!(bash(&host, &["mvm", "snapshot", "rm", "web@b"]), ["web@before"]);
     assert_eq!(bash(&host, &["mvm", "destr"]), ["destroy"]);
     assert_eq!(bash(&host, &["mvm", "start", "--detac"]), ["--detach"]);
     for said in ["completions/mvm is gone", "Nothing was installed"] {
