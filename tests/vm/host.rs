@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 
 pub(crate) use crate::common::process::{Seen, command_line, kill, lives, wait_until};
 use crate::common::{install, is_root, skipped};
 
-/// The ordinary user that the suite makes.
+/// The ordinary user that the suite makes; one for each place.
 const USER: &str = "mvm-test";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,26 +16,75 @@ pub(crate) enum Who {
     User,
 }
 
+/// Tests of real machines run as many at once as the host emulates well, at most two, each in homes of its own.
+static PLACES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+static PLACE_IS_FREE: Condvar = Condvar::new();
+
+struct Place(usize);
+
+impl Place {
+    fn take() -> Self {
+        static FIRST: Once = Once::new();
+        FIRST.call_once(|| {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            places().extend(0..processors.clamp(1, 2));
+        });
+        let mut free = places();
+        loop {
+            if let Some(place) = free.pop() {
+                return Self(place);
+            }
+            free = PLACE_IS_FREE.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// `name`, in a place.
+fn of_place(name: &str, place: usize) -> String {
+    if place == 0 { name.to_owned() } else { format!("{name}-{}", place + 1) }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        places().push(self.0);
+        PLACE_IS_FREE.notify_one();
+    }
+}
+
+fn places() -> MutexGuard<'static, Vec<usize>> {
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(crate) struct Host {
     who: Who,
+    user: String,
     pub(crate) home: PathBuf,
     mvm: PathBuf,
-    /// Real machines take turns: two cores emulate one at a time well.
-    _turn: MutexGuard<'static, ()>,
+    place: Place,
 }
 
 /// The host as `who` sees it, set up; `None` where that cannot be, which is said.
 pub(crate) fn host(who: Who) -> Option<Host> {
-    static TURN: Mutex<()> = Mutex::new(());
-    static SET_UP: [OnceLock<Result<(), String>>; 2] = [OnceLock::new(), OnceLock::new()];
-    let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    /// What became of the set-up, by place and user.
+    type SetUps = Vec<((usize, bool), Result<(), String>)>;
+    static SET_UPS: Mutex<SetUps> = Mutex::new(Vec::new());
+    let place = Place::take();
     if who == Who::Root && !is_root() {
         skipped("the tests as root: run them as root");
         return None;
     }
-    let host = Host { who, home: home(who), mvm: binary(who), _turn: turn };
-    let set_up = SET_UP[usize::from(who == Who::User)].get_or_init(|| host.set_up());
-    if let Err(why) = set_up {
+    let key = (place.0, who == Who::User);
+    let user = of_place(USER, place.0);
+    let host = Host { who, home: home(who, place.0), mvm: binary(who, &user), user, place };
+    let mut set_ups = SET_UPS.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = set_ups.iter().find(|(of, _)| *of == key).map(|(_, result)| result.clone());
+    let result = known.unwrap_or_else(|| {
+        let result = host.set_up();
+        set_ups.push((key, result.clone()));
+        result
+    });
+    drop(set_ups);
+    if let Err(why) = result {
         panic!("{why}");
     }
     Some(host)
@@ -46,17 +95,17 @@ pub(crate) fn any_host() -> Host {
     host(Who::User).unwrap()
 }
 
-fn home(who: Who) -> PathBuf {
+fn home(who: Who, place: usize) -> PathBuf {
     match who {
-        Who::Root => Path::new(env!("CARGO_TARGET_TMPDIR")).join("root"),
-        Who::User if is_root() => Path::new("/home").join(USER).join(".local/share/mvm"),
-        Who::User => Path::new(env!("CARGO_TARGET_TMPDIR")).join("user"),
+        Who::Root => Path::new(env!("CARGO_TARGET_TMPDIR")).join(of_place("root", place)),
+        Who::User if is_root() => Path::new("/home").join(of_place(USER, place)).join(".local/share/mvm"),
+        Who::User => Path::new(env!("CARGO_TARGET_TMPDIR")).join(of_place("user", place)),
     }
 }
 
-fn binary(who: Who) -> PathBuf {
+fn binary(who: Who, user: &str) -> PathBuf {
     match who {
-        Who::User if is_root() => Path::new("/home").join(USER).join("mvm"),
+        Who::User if is_root() => Path::new("/home").join(user).join("mvm"),
         _ => env!("CARGO_BIN_EXE_mvm").into(),
     }
 }
@@ -67,22 +116,39 @@ impl Host {
             install(&[("sudo", "sudo"), ("ip", "iproute2"), ("nft", "nftables"), ("ps", "procps")]);
         }
         if self.who == Who::User && is_root() {
-            make_user();
+            make_user(&self.user);
         }
+        self.copy_images();
         let setup = self.mvm(&["setup", "--yes"]);
         if setup.code == 0 { Ok(()) } else { Err(format!("mvm setup failed: {setup}")) }
+    }
+
+    /// What the first place has built need not be built again.
+    fn copy_images(&self) {
+        let first = home(self.who, 0);
+        if self.place.0 == 0 || !first.join("images").exists() || self.home.join("images").exists() {
+            return;
+        }
+        let mut pack = Command::new("tar")
+            .arg("-C")
+            .arg(first)
+            .args(["-c", "images"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut unpack = self.command("sh");
+        unpack.args(["-c", "umask 077; mkdir -p \"$1\" && tar -x -C \"$1\"", "sh"]).arg(&self.home);
+        let unpacked = unpack.stdin(pack.stdout.take().unwrap()).status().unwrap();
+        assert!(unpacked.success() && pack.wait().unwrap().success(), "the images cannot be copied");
     }
 
     /// A command as this user, with nothing of the tests' own environment.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = if self.who == Who::User && is_root() {
             let mut command = Command::new("setpriv");
-            command.args(["--reuid", USER, "--regid", USER, "--init-groups", "--"]).arg(program);
-            command
-                .env_clear()
-                .env("HOME", format!("/home/{USER}"))
-                .env("USER", USER)
-                .current_dir(format!("/home/{USER}"));
+            let home = format!("/home/{}", self.user);
+            command.args(["--reuid", &self.user, "--regid", &self.user, "--init-groups", "--"]).arg(program);
+            command.env_clear().env("HOME", &home).env("USER", &self.user).current_dir(home);
             command
         } else {
             let mut command = Command::new(program);
@@ -160,14 +226,12 @@ impl Host {
     }
 }
 
-fn make_user() {
-    let line = format!(
-        "id {USER} >/dev/null 2>&1 || useradd -m -s /bin/bash {USER}; \
-         echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}; chmod 0440 /etc/sudoers.d/{USER}; \
-         cp '{}' /home/{USER}/mvm.new; chmod 0755 /home/{USER}/mvm.new; mv -f /home/{USER}/mvm.new /home/{USER}/mvm",
-        env!("CARGO_BIN_EXE_mvm")
-    );
-    let output = Command::new("bash").args(["-ec", &line]).output().unwrap();
+fn make_user(user: &str) {
+    let line = r#"id "$1" >/dev/null 2>&1 || useradd -m -s /bin/bash "$1"
+        echo "$1 ALL=(ALL) NOPASSWD: ALL" >"/etc/sudoers.d/$1"; chmod 0440 "/etc/sudoers.d/$1"
+        cp "$2" "/home/$1/mvm.new"; chmod 0755 "/home/$1/mvm.new"; mv -f "/home/$1/mvm.new" "/home/$1/mvm""#;
+    let output =
+        Command::new("bash").args(["-ec", line, "bash", user, env!("CARGO_BIN_EXE_mvm")]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
