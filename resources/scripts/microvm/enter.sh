@@ -13,9 +13,7 @@ cd "${MVM_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/mvm}/machines/${NAME:?}" 2>
 # A suspended machine is resumed by mvm, and then entered.
 [[ ! -e frozen/meta ]] || cell_alive . || exit 252
 master_connects "$@" || exit 255
-words=(ssh -F none -S run/ssh -o LogLevel=ERROR -o SendEnv=COLORTERM -o SendEnv=NO_COLOR)
-# A connection that breaks at this moment must not be replaced by one outside the cell, to who knows whom.
-words+=(-o ControlMaster=no -o 'ProxyCommand=exit 255')
+words=("${SHARED_CONNECTION[@]}" -o SendEnv=COLORTERM -o SendEnv=NO_COLOR)
 if [[ $TERMINAL == yes ]]; then words+=(-tt); else words+=(-T); fi
 [[ $INPUT == yes ]] || exec </dev/null
 words+=("mvm-$NAME" ${LINE:+-- "$LINE"})

@@ -67,6 +67,13 @@ make_disk() {
     die no-space "cannot make the disk $1"
 }
 
+# forget_machine_id DISK: no two machines have the same; the next boot makes one. False where the disk is damaged.
+forget_machine_id() {
+  # The disk's journal comes first; 1 is a file system that was mended.
+  e2fsck -fp "$1" || (($? == 1)) || return 1
+  debugfs -w -R 'rm /upper/etc/machine-id' "$1" 2>/dev/null
+}
+
 # copy_sparse FROM TO: a copy with the same times; where the file system can, one that shares what neither changes, else of what is
 # written alone.
 copy_sparse() { cp -r --preserve=mode,timestamps --reflink=auto --sparse=always "$1" "$2"; }
@@ -113,13 +120,21 @@ golden_whole() {
     grep -q -x -F "DISK=$(disk_identity "$golden/disk.img")" "$golden/frozen/meta"
 }
 
-# guest_syncs SECONDS COMMAND…: lets the guest of a machine that runs write out its files, by COMMAND run in its cell. In the machine's
-# folder; NAME is the machine's.
+# The connection that sessions share, in the machine's folder. One that breaks at this moment must not be replaced by one outside the
+# cell, to who knows whom.
+SHARED_CONNECTION=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255')
+
+# ask_guest COMMAND…: in ASK, what asks the guest of a machine that runs: COMMAND in its cell, or its last word alone by the connection
+# that is there, where one is, since another one takes longer. In the machine's folder; NAME is the machine's.
+ask_guest() {
+  ASK=(nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@")
+  ! master_there || ASK=("${SHARED_CONNECTION[@]}" "mvm-$NAME" "${*: -1}")
+}
+
+# guest_syncs SECONDS COMMAND…: lets that guest write out its files, by COMMAND, as ask_guest has it.
 guest_syncs() {
-  local ask=(nsenter -t "$VMM_PID" -U -n --preserve-credentials "${@:2}")
-  # By the connection that is there, where one is: another one takes longer.
-  ! master_there || ask=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255' "mvm-$NAME" sync)
-  timeout "$1" "${ask[@]}" </dev/null
+  ask_guest "${@:2}"
+  timeout "$1" "${ASK[@]}" </dev/null
 }
 
 # finish_restore: what a restored snapshot has left to do. From the moment that the folder `restore` is there, what it holds is the

@@ -69,6 +69,8 @@ launch() {
   if [[ $golden == yes ]]; then
     rm -f disk.img
     make_disk disk.img
+  elif [[ -d frozen/origin || -d run/origin ]]; then
+    forget_machine_id disk.img || die disk "the disk $machine/disk.img is damaged: try \`e2fsck -fy\` on it"
   fi
   rm -rf frozen frozen.new
   prepare
@@ -148,7 +150,7 @@ greet() {
   # The paths of the keys.
   [[ ! -d run/origin ]] || words=("${words[@]/keys\//run/origin/}")
   master_connects "${words[@]}" || return 1
-  words=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255' -T "mvm-$NAME")
+  words=("${SHARED_CONNECTION[@]}" -T "mvm-$NAME")
   coproc timeout 60 "${words[@]}" /run/mvm/thawed
   guest=$! input=${COPROC[1]}
   exec {said_by}<&"${COPROC[0]}"

@@ -1,5 +1,5 @@
 # microvm/stop: asks the guest to power off, waits, and ends the VMM by force when that takes too long. Safe to repeat.
-# In: NAME, SECONDS_TO_WAIT (0: by force at once), "$@" the command that asks the guest, run in the cell.
+# In: NAME, SECONDS_TO_WAIT (0: by force at once), "$@" the command that asks the guest, for its cell.
 # Out: HOW none|clean|forced|discarded, TOOK (hundredths of a second), CONSOLE lines when forced.
 : "${NAME:?}" "${SECONDS_TO_WAIT:?}"
 lock "$NAME"
@@ -13,12 +13,16 @@ if cell_alive "$machine"; then
     cd "$machine"
     deadline=$((began + SECONDS_TO_WAIT * 1000000))
     exec {clock}<> <(:)
-    asking=''
+    asking='' patience=$SECONDS_TO_WAIT
+    ask_guest "$@"
+    # The connection that is there may be the one thing that hangs.
+    [[ ${ASK[0]} != ssh ]] || patience=5
     while cell_alive "$machine" && ((${EPOCHREALTIME/./} < deadline)); do
       # In the background, since the answer dies with the guest; and again, since a guest that boots does not listen yet.
       if [[ -z $asking ]]; then
-        timeout "$SECONDS_TO_WAIT" nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@" </dev/null 3>&- 9>&- &
+        timeout "$patience" "${ASK[@]}" </dev/null 3>&- 9>&- &
         asking=$!
+        ASK=(nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@") patience=$SECONDS_TO_WAIT
       elif [[ $asking != told && ! -e /proc/$asking ]]; then
         if wait "$asking"; then asking=told; else asking=''; fi
       fi

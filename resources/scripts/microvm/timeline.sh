@@ -13,7 +13,7 @@ answer UP "$(micros run/up)"
 answer_phases PHASE
 
 # The kernel's clock is asked over the open connection, and taken to be that of the middle: the quickest answer counts.
-words=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255' -T "mvm-$NAME" cat /proc/uptime)
+words=("${SHARED_CONNECTION[@]}" -T "mvm-$NAME" cat /proc/uptime)
 best='' booted=''
 for _ in 1 2 3; do
   before=${EPOCHREALTIME/./}
