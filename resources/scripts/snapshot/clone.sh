@@ -1,6 +1,7 @@
-# snapshot/clone: makes a machine of a snapshot of another one: with its disk, and keys of its own. It appears by one rename.
+# snapshot/clone: makes a machine of a snapshot of another one: with its disk, its memory where it has one, and keys of its own. It
+# appears by one rename.
 # In: NAME (the snapshot's machine), TAG, NEW_NAME, MEMORY (yes|no: whether its memory can be resumed here), stdin vm.json on one line.
-# Out: LOST (why its memory is not taken, where that is found out here).
+# Out: LOST (why its memory is not taken, where that is found out here), MEMORY yes|no.
 : "${NAME:?}" "${TAG:?}" "${NEW_NAME:?}" "${MEMORY:?}"
 read -r vm_json
 lock_both "$NAME" "$NEW_NAME"
@@ -17,13 +18,17 @@ copy_snapshot "snapshots/$TAG" "$new" yes
 mkdir "$new/run"
 make_keys "$new/keys" "$NEW_NAME"
 printf '%s\n' "$vm_json" >"$new/vm.json"
-if [[ $MEMORY == no ]]; then
-  # No two machines have the same; the next boot makes one. The disk's journal comes first.
-  e2fsck -fp "$new/disk.img" || (($? == 1)) || die damaged "the disk of the snapshot \`$NAME@$TAG\` is damaged"
-  debugfs -w -R 'rm /upper/etc/machine-id' "$new/disk.img" 2>/dev/null
+if [[ $MEMORY == yes ]]; then
+  # Whoever goes on from it is told that it is another one (start.sh).
+  [[ -d $new/frozen/origin ]] || origin_keys . "$new/frozen/origin"
+  rm -f "$new/frozen/vm.json"
+else
+  forget_machine_id "$new/disk.img" || die damaged "the disk of the snapshot \`$NAME@$TAG\` is damaged"
 fi
 sync "$new/vm.json" "$new"/keys/*
+[[ $MEMORY == no ]] || sync "$new"/frozen/origin/* "$new/frozen"
 event "$new" "made of $NAME@$TAG"
 rm -rf "$machine"
 mv -T "$new" "$machine"
 trap - EXIT
+answer MEMORY "$MEMORY"

@@ -27,8 +27,8 @@ pub(super) struct Restore {
     /// The snapshot
     #[arg(value_name = "NAME@TAG")]
     name: SnapshotName,
-    /// As another, new machine of the snapshot's disk, which boots: its own keys, host name and machine-id, no ports and no shared
-    /// folders; this one stays as it is
+    /// As another, new machine, which goes on from the snapshot's memory, or boots from its disk where it has none: its own keys, host
+    /// name and machine-id, no ports and no shared folders; this one stays as it is
     #[arg(long = "as", value_name = "OTHER")]
     other: Option<MachineName>,
 }
@@ -38,7 +38,7 @@ pub(super) fn run(context: &mut Context<'_>, args: &Restore) -> Result<ExitCode>
     let (observed, kept) = look(context, &name.machine)?;
     let snapshot = find(&kept, name)?;
     if let Some(other) = &args.other {
-        return as_another(context, snapshot, other);
+        return as_another(context, &observed, snapshot, other);
     }
     let machine = existing(context, &observed, &name.machine)?;
     let age = ui::duration(observed.host.now.saturating_sub(snapshot.at));
@@ -51,7 +51,12 @@ pub(super) fn run(context: &mut Context<'_>, args: &Restore) -> Result<ExitCode>
 }
 
 /// Makes another machine of a snapshot.
-fn as_another(context: &mut Context<'_>, snapshot: &Snapshot, other: &MachineName) -> Result<ExitCode> {
+fn as_another(
+    context: &mut Context<'_>,
+    observed: &Observed,
+    snapshot: &Snapshot,
+    other: &MachineName,
+) -> Result<ExitCode> {
     let name = &snapshot.name;
     if *other == name.machine {
         return Err(Error::usage(format!("`{name}` is of `{other}` itself"))
@@ -73,7 +78,12 @@ fn as_another(context: &mut Context<'_>, snapshot: &Snapshot, other: &MachineNam
         context.ui.data(format!("make the machine {other} of the snapshot {name}"));
         return Ok(ExitCode::SUCCESS);
     }
-    context.run(&snapshots::clone(name, &spec, false)?)?;
+    let unfit = snapshot.unfit(&observed.host);
+    let memory = snapshot.frozen.is_some() && unfit.is_none();
+    let lost = unfit.or(context.run(&snapshots::clone(name, &spec, memory)?)?);
+    if let Some(why) = &lost {
+        context.ui.warn(format!("`{other}` has the disk of `{name}` alone, without its memory: {why}"));
+    }
     if !left.is_empty() {
         context.ui.say(format!(
             "`{other}` has no {}: they are those of `{}`.",
@@ -81,7 +91,12 @@ fn as_another(context: &mut Context<'_>, snapshot: &Snapshot, other: &MachineNam
             name.machine
         ));
     }
-    context.ui.say(format!("The machine `{other}` is made of `{name}`. `mvm start {other}` boots it."));
+    let next = if memory && lost.is_none() {
+        format!("`mvm resume {other}` goes on from its memory.")
+    } else {
+        format!("`mvm start {other}` boots it.")
+    };
+    context.ui.say(format!("The machine `{other}` is made of `{name}`. {next}"));
     Ok(ExitCode::SUCCESS)
 }
 
