@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# What the benches share; sourced at the repository's root. `runs` is how often each thing is measured, `mvm` the program.
+# What the benches share; sourced at the repository's root. `runs` is how often each thing is measured, `mvm` the program: this tree's, or
+# what MVM names.
 : "${runs:?}"
-cargo build --release --quiet
-export mvm=$PWD/target/release/mvm
+[[ -n ${MVM:-} ]] || cargo build --release --quiet
+export mvm=${MVM:-$PWD/target/release/mvm}
 
 # now: microseconds.
 now() { printf '%s' "${EPOCHREALTIME/./}"; }

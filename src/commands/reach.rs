@@ -6,7 +6,7 @@ use super::sources::{self, Got};
 use super::{Context, images, net, ports, shares, side, ssh_config};
 use crate::bootstrap::{self, Task};
 use crate::error::{Error, Result};
-use crate::image::{debian, seed::Keys};
+use crate::image::{Config, debian, seed::Keys};
 use crate::microvm::{
     self, Frozen, Goal, Golden, ImageName, ImageState, Machine, MachineName, Observed, Port, Publication,
     Scope, Spec, Started, Step, Thaw, UserName, Wanted, pending, plan,
@@ -36,6 +36,8 @@ pub(super) struct Reached {
     pub user: Option<UserName>,
     /// What it was asked to be, where that can be read.
     pub spec: Option<Spec>,
+    /// What its image says of itself.
+    pub config: Config,
 }
 
 impl Reached {
@@ -43,7 +45,16 @@ impl Reached {
     pub(super) fn of(observed: &Observed, machine: &Machine) -> Option<Self> {
         let pid = machine.state.running()?.pid;
         let user = machine.started_as().and_then(|spec| spec.user.clone());
-        Some(Self { home: observed.host.home.clone(), pid, user, spec: machine.spec.clone().ok() })
+        let spec = machine.spec.clone().ok();
+        let config = spec.as_ref().map(|spec| config_of(observed, spec)).unwrap_or_default();
+        Some(Self { home: observed.host.home.clone(), pid, user, spec, config })
+    }
+}
+
+fn config_of(observed: &Observed, spec: &Spec) -> Config {
+    match observed.image_by_id(&spec.image_id) {
+        Some(ImageState::Usable(image)) => image.config.clone(),
+        _ => Config::default(),
     }
 }
 
@@ -204,7 +215,8 @@ fn act(
                 make_golden(context, observed, golden, &spec, &vmm);
             }
             let (home, user) = (observed.host.home.clone(), spec.user.clone());
-            return Ok(Some(Reached { home, pid, user, spec: Some(spec) }));
+            let config = config_of(observed, &spec);
+            return Ok(Some(Reached { home, pid, user, spec: Some(spec), config }));
         }
     }
     Ok(None)

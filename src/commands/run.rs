@@ -12,8 +12,7 @@ use crate::error::{Error, Result};
 use crate::image::Config;
 use crate::microvm::session::{NOT_REACHED, Session};
 use crate::microvm::{
-    Changes, Goal, ImageName, ImageState, MachineName, MountSpec, Observed, Policy, Port, Scope, VmmChoice,
-    Wanted,
+    Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, VmmChoice, Wanted,
 };
 use crate::ui::Ui;
 
@@ -110,28 +109,26 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
 }
 
 fn enter(context: &mut Context<'_>, args: &Run, wanted: &Wanted<'_>) -> Result<ExitCode> {
-    if let Some(reached) = reach(context, wanted)?
-        && !args.mounts.is_empty()
-    {
+    let gone = || Error::not_running(format!("the machine `{}` is not running any more", wanted.name));
+    let reached = reach(context, wanted)?.ok_or_else(gone)?;
+    if !args.mounts.is_empty() {
         shares::bring(context, wanted, &reached)?;
     }
-    let code = run_in(context, args, wanted.name)?;
+    let code = run_in(context, args, wanted.name, &reached.config)?;
     if args.net.net == Some(Policy::Learn) {
         net::say_learned(context, wanted.name)?;
     }
     Ok(code)
 }
 
-fn run_in(context: &mut Context<'_>, args: &Run, name: &MachineName) -> Result<ExitCode> {
-    let observed = context.look(Scope { machine: Some(name), probe: false })?;
-    let config = image_config(&observed, name).unwrap_or_default();
+fn run_in(context: &mut Context<'_>, args: &Run, name: &MachineName, config: &Config) -> Result<ExitCode> {
     // A group, after a colon, is that user's own here.
     let user = args.user.clone().or_else(|| {
         let user = config.user.as_deref()?.split(':').next()?;
         (!user.is_empty()).then(|| user.to_owned())
     });
     let session = Session {
-        command: command(&args.command, &config),
+        command: command(&args.command, config),
         env: args.env.env.clone(),
         dir: args.env.workdir.as_deref(),
         user: user.as_deref(),
@@ -171,14 +168,6 @@ fn command(asked: &[OsString], config: &Config) -> Vec<OsString> {
         ["sh", "-c", "exec \"${SHELL:-/bin/sh}\" -l"].map(OsString::from).into()
     } else {
         words
-    }
-}
-
-fn image_config(observed: &Observed, name: &MachineName) -> Option<Config> {
-    let spec = observed.machine(name)?.spec.as_ref().ok()?;
-    match observed.image_by_id(&spec.image_id)? {
-        ImageState::Usable(image) => Some(image.config.clone()),
-        ImageState::Broken(..) => None,
     }
 }
 
