@@ -5,7 +5,7 @@
 //! - [`cli`], [`commands`]: what the user types, one file a command.
 //! - [`ui`], [`error`], [`config`]: what is printed, what goes wrong, what is set.
 //! - [`microvm`]: machines: look, plan, do. [`bench`]: how long that takes.
-//! - [`listener`]: ports of this host, and who has them.
+//! - [`listener`]: ports of this host, and who has them. [`datagrams`]: UDP by a stream.
 //! - [`project`]: mvm.toml, the machines of a project.
 //! - [`shares`], [`sftp`]: folders of this host in machines.
 //! - [`access`]: what lets other tools into machines.
@@ -25,6 +25,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod datagrams;
 pub mod digest;
 pub mod doctor;
 pub mod download;

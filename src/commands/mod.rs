@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod bootstrap;
+mod carry;
 pub mod complete;
 pub mod completions;
 pub mod console;
@@ -64,7 +65,7 @@ use crate::lima::Goal;
 use crate::linux::{Linux, Native};
 use crate::microvm::{self, MachineName, Observed, Scope};
 use crate::project::{self, Project};
-use crate::shell::{Leash, Script};
+use crate::shell::{Call, Leash, Script};
 use crate::ui::Ui;
 
 /// What every command works with.
@@ -134,6 +135,14 @@ impl Context<'_> {
     pub fn leash(&self, name: &MachineName) -> std::io::Result<Leash> {
         let call = microvm::leash(name).call(self.linux.is_root());
         Leash::start(&self.linux.wrap_apart(call))
+    }
+
+    /// This program once more, which then goes on by itself.
+    fn itself(&self, words: &[&str]) -> std::io::Result<Call> {
+        let mut call = Call::new([std::env::current_exe()?]);
+        call.argv.extend(["--quiet", "--host", self.settings.host.word()].map(Into::into));
+        call.argv.extend(words.iter().map(Into::into));
+        Ok(call)
     }
 
     pub fn look(&mut self, scope: Scope<'_>) -> Result<Observed> {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::running::{existing, undisturbed};
 use super::which::Which;
-use super::{Context, ports};
+use super::{Context, carry, ports};
 use crate::error::{Error, Result};
 use crate::microvm::{
     self, Listen, Machine, MachineName, Port as Published, PortState, Publication, Scope, Spec,
@@ -36,6 +36,8 @@ enum Command {
     Add(Add),
     Rm(Rm),
     Ls(Ls),
+    #[command(hide = true)]
+    Carry(carry::Carry),
 }
 
 /// Publish a port, at once where the machine runs
@@ -86,6 +88,7 @@ pub fn run(context: &mut Context<'_>, args: &Port) -> Result<ExitCode> {
         Command::Add(args) => add(context, args),
         Command::Rm(args) => rm(context, args),
         Command::Ls(args) => ls(context, args),
+        Command::Carry(args) => carry::run(context, args),
     }
 }
 
@@ -116,8 +119,6 @@ fn add_once(context: &mut Context<'_>, name: &MachineName, port: Published, stri
     // What a machine that does not run is to publish may well be another's now.
     if runs {
         ports::claim(context, name, &[port], Some(machine))?;
-    } else {
-        ports::refuse_uncarried(context, &[port])?;
     }
     if context.settings.dry_run {
         context.ui.data(format!("publish {port} of the machine {name}"));

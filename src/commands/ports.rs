@@ -1,16 +1,16 @@
 //! Opening machines' ports on this host, and saying why one cannot be.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek};
 use std::time::{Duration, Instant};
 
-use super::Context;
+use super::{Context, carry};
 use crate::error::{Error, Result};
 use crate::linux::Door;
 use crate::listener::{self, Holder};
 use crate::microvm::{
     self, Listen, Machine, MachineName, Observed, Port, PortState, PortStates, Protocol, Scope,
 };
-use crate::shell;
+use crate::shell::{self, Call};
 
 /// Makes sure that the ports which `machine` is to publish can be opened on this host, before anything is done.
 pub(super) fn claim(
@@ -19,7 +19,6 @@ pub(super) fn claim(
     ports: &[Port],
     machine: Option<&Machine>,
 ) -> Result<()> {
-    refuse_uncarried(context, ports)?;
     for port in ports {
         if machine.is_some_and(|machine| is_open(&machine.ports, port)) {
             continue;
@@ -53,16 +52,6 @@ fn when_left(name: &MachineName, listen: Listen) -> std::io::Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     listener::try_to_open(listen)
-}
-
-/// What a Linux side that is another host cannot bring here.
-pub(super) fn refuse_uncarried(context: &Context<'_>, ports: &[Port]) -> Result<()> {
-    let udp = ports.iter().find(|port| port.listen.protocol == Protocol::Udp);
-    match udp.filter(|_| context.linux.door() == Door::Socket) {
-        None => Ok(()),
-        Some(port) => Err(Error::failure(format!("{} does not carry UDP: {port}", context.linux.describe()))
-            .hint("publish a TCP port; or run the machine on a Linux host itself")),
-    }
 }
 
 pub(super) fn is_open(states: &PortStates, port: &Port) -> bool {
@@ -106,23 +95,56 @@ fn bring_here(
     let lacking = ports.iter().filter(|port| is_open(states, port)).filter_map(|port| {
         let (socket, lock) = microvm::socket(home, name, port.listen);
         let call = context.linux.carry(port.listen.address, &socket, &lock)?;
-        listener::try_to_open(port.listen).is_ok().then_some((port, call))
+        let bring = match port.listen.protocol {
+            Protocol::Tcp => Bring::Connections(call),
+            Protocol::Udp => {
+                let (listen, forwarder) = (port.listen.to_string(), microvm::forwarder(home, name));
+                Bring::Datagrams(context.itself(&["port", "carry", &listen, &forwarder, &socket]).ok()?)
+            }
+        };
+        listener::try_to_open(port.listen).is_ok().then_some((port, bring))
     });
     let lacking: Vec<_> = lacking.collect();
     // At once: each is a connection of its own.
     std::thread::scope(|scope| {
-        let started: Vec<_> = lacking
-            .iter()
-            .map(|(port, call)| (port, scope.spawn(move || shell::run_into_background(call))))
-            .collect();
+        let started: Vec<_> =
+            lacking.iter().map(|(port, bring)| (port, scope.spawn(move || bring.begin()))).collect();
         let ended = started.into_iter().filter_map(|(port, thread)| match thread.join() {
-            Ok(Ok(output)) if output.status.success() => None,
-            Ok(Ok(output)) => Some(not_open(name, port, &output.log.join("; "))),
-            Ok(Err(error)) => Some(not_open(name, port, &error.to_string())),
+            Ok(Ok(())) => None,
+            Ok(Err(why)) => Some(not_open(name, port, &why)),
             Err(_) => Some(not_open(name, port, "ssh was not started")),
         });
         ended.collect()
     })
+}
+
+/// What brings a port here.
+enum Bring {
+    Connections(Call),
+    Datagrams(Call),
+}
+
+impl Bring {
+    /// The error is why it does not.
+    fn begin(&self) -> std::result::Result<(), String> {
+        let told = |error: std::io::Error| error.to_string();
+        match self {
+            Self::Connections(call) => {
+                let output = shell::run_into_background(call).map_err(told)?;
+                if output.status.success() { Ok(()) } else { Err(output.log.join("; ")) }
+            }
+            Self::Datagrams(call) => {
+                let mut log = tempfile::tempfile().map_err(told)?;
+                let said = log.try_clone().and_then(|log| shell::start_detached(call, log)).map_err(told)?;
+                if said == carry::LISTENING {
+                    return Ok(());
+                }
+                let mut why = String::new();
+                log.rewind().and_then(|()| log.take(4096).read_to_string(&mut why)).map_err(told)?;
+                Err(why.trim().replace('\n', "; "))
+            }
+        }
+    }
 }
 
 /// The connections by which ports come here end with a broken one of the VM: whichever command looks makes them anew.

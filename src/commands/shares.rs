@@ -132,7 +132,7 @@ pub(super) fn tell(
 pub(super) fn mend(context: &mut Context<'_>, name: &MachineName) {
     let place = place(&context.settings, name);
     if place.is_lost() {
-        let started = keeper(context, name).and_then(|call| Ok(place.start(&call)?));
+        let started = keeper(context, name).and_then(|call| place.start(&call));
         tracing::debug!(?started, "the keeper of shared folders was lost");
     }
 }
@@ -167,9 +167,6 @@ pub(super) fn place(settings: &Settings, name: &MachineName) -> Place {
     Place::new(&config::state_dir(), &side, name)
 }
 
-fn keeper(context: &Context<'_>, name: &MachineName) -> Result<Call> {
-    let host = context.settings.host.word();
-    let mut call = Call::new([std::env::current_exe()?]);
-    call.argv.extend(["--quiet", "--host", host, "mount", "keep", name.as_str()].map(Into::into));
-    Ok(call)
+fn keeper(context: &Context<'_>, name: &MachineName) -> std::io::Result<Call> {
+    context.itself(&["mount", "keep", name.as_str()])
 }

@@ -95,6 +95,13 @@ impl Linux for Lima {
         Some(Call::new(argv))
     }
 
+    fn lead(&self, forward: &str, socket: &str) -> Option<Call> {
+        let mut argv = self.apart(&["-T"], "ServerAliveInterval=5");
+        argv.extend([ALIAS, "--"].map(OsString::from));
+        argv.push(line(&["perl", forward, "stdio", socket].map(OsString::from)));
+        Some(Call::new(argv))
+    }
+
     /// Lima's user needs no password.
     fn sudo(&self, _can_ask: bool) -> std::io::Result<bool> {
         Ok(true)

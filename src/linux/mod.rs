@@ -39,6 +39,12 @@ pub trait Linux: Sync {
         None
     }
 
+    /// What has standard streams that lead to `socket` there, by the program `forward` there; nothing where the Linux side opens ports
+    /// itself.
+    fn lead(&self, _forward: &str, _socket: &str) -> Option<Call> {
+        None
+    }
+
     /// Makes sure that `sudo` works without asking again; it may ask for a password where someone can answer.
     fn sudo(&self, can_ask: bool) -> std::io::Result<bool>;
 

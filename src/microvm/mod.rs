@@ -42,7 +42,7 @@ pub use observed::{
 };
 pub use plan::{Goal, Lacking, Step, Wanted, pending, plan, readable_spec};
 pub use port::{Listen, Port, Protocol};
-pub use publish::{PortState, PortStates, Publication, publish, socket};
+pub use publish::{PortState, PortStates, Publication, forwarder, publish, socket};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{
     Created, How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start, stop,

@@ -29,6 +29,11 @@ pub fn socket(home: &str, name: &MachineName, listen: Listen) -> (String, String
     (format!("{lock}.sock"), lock)
 }
 
+/// The program that a machine's ports are opened by; in its folder.
+pub fn forwarder(home: &str, name: &MachineName) -> String {
+    format!("{home}/machines/{name}/run/forward.pl")
+}
+
 /// What the cell's supervisor is asked for, a line for each port.
 pub(super) fn lines(ports: &[Port], door: Door) -> String {
     let line = |port: &Port| {

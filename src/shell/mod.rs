@@ -269,6 +269,12 @@ pub fn run_into_background(call: &Call) -> std::io::Result<Output> {
     Ok(Output { status, stdout: Vec::new(), log })
 }
 
+/// Starts `call` with pipes for its standard input and output.
+pub fn start_between(call: &Call) -> std::io::Result<Child> {
+    tracing::debug!(argv = ?Shortened(&call.argv), "run between pipes");
+    call.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
+}
+
 /// Starts `call` with pipes for its three streams.
 pub fn start_piped(call: &Call) -> std::io::Result<Child> {
     tracing::debug!(argv = ?Shortened(&call.argv), "run with pipes");

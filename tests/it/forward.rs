@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::common::process::wait_until;
 
-struct Forwarder(Child);
+pub(crate) struct Forwarder(Child);
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
@@ -19,7 +19,7 @@ impl Drop for Forwarder {
     }
 }
 
-fn start(protocol: &str, listen: &str, guest: SocketAddr) -> (Forwarder, String) {
+pub(crate) fn start(protocol: &str, listen: &str, guest: SocketAddr) -> (Forwarder, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("resources/scripts/cell/forward.pl");
     let mut command = Command::new("perl");
     command.arg("-w").arg(script).args([protocol, listen, &guest.to_string(), "env"]);
@@ -63,6 +63,20 @@ fn counter(mut stream: TcpStream) {
     stream.read_to_end(&mut all).unwrap();
     let sum: u64 = all.iter().map(|byte| u64::from(*byte)).sum();
     write!(stream, "{} {sum}", all.len()).unwrap();
+}
+
+/// A guest's service that answers each datagram with its bytes the other way round.
+pub(crate) fn reversing() -> SocketAddr {
+    let guest = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = guest.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut data = vec![0; 65536];
+        while let Ok((length, from)) = guest.recv_from(&mut data) {
+            data[..length].reverse();
+            guest.send_to(&data[..length], from).unwrap();
+        }
+    });
+    address
 }
 
 fn ask(mut stream: impl Read + Write, data: &[u8], end: impl FnOnce()) -> String {
@@ -169,16 +183,7 @@ fn sockets_and_ipv6_lead_to_the_guests_address_as_well() {
 
 #[test]
 fn datagrams_find_their_way_back_to_each_client() {
-    let guest = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = guest.local_addr().unwrap();
-    thread::spawn(move || {
-        let mut data = vec![0; 65536];
-        while let Ok((length, from)) = guest.recv_from(&mut data) {
-            data[..length].reverse();
-            guest.send_to(&data[..length], from).unwrap();
-        }
-    });
-    let (_forwarder, port) = forward("udp", address);
+    let (_forwarder, port) = forward("udp", reversing());
     // More than are remembered at once: the oldest are forgotten.
     let clients: Vec<_> = (0..520_u32).map(|n| (n, UdpSocket::bind("127.0.0.1:0").unwrap())).collect();
     let mut data = vec![0; 65536];

@@ -1,15 +1,17 @@
 //! Published ports, as one asks for them: without a machine that runs, and with a fake Lima VM in which one does.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::common::process::wait_until;
 use crate::common::{is_root, which};
 use crate::environment::TestHost;
+use crate::forward::{reversing, start};
 use crate::lima::{lima, vm, with_lima};
 
 fn host() -> TestHost {
@@ -106,8 +108,8 @@ impl Drop for Stand {
 }
 
 /// A machine that boots, with ports that are open.
-fn boots(host: &TestHost, dir: &str, stand: &Stand, open: &[SocketAddr]) {
-    let ports: Vec<_> = open.iter().map(|listen| format!("{listen}:80")).collect();
+fn boots(host: &TestHost, dir: &str, stand: &Stand, protocol: &str, open: &[SocketAddr]) {
+    let ports: Vec<_> = open.iter().map(|listen| format!("{listen}:80/{protocol}")).collect();
     let spec = json!({"version": 1, "name": "web", "image": "debian:bookworm", "image_id": "abc", "cpus": 1,
         "memory_mib": 512, "disk_bytes": 128 << 20, "vmm": "auto", "created": 1, "ports": ports});
     let write = |file: &str, text: &str| host.write(&format!("{dir}/{file}"), text);
@@ -116,15 +118,15 @@ fn boots(host: &TestHost, dir: &str, stand: &Stand, open: &[SocketAddr]) {
     write("run/vmm", &stand.identity());
     write("run/as", "qemu tcg\n");
     for listen in open {
-        write(&format!("run/ports/{}tcp", listen.port()), &stand.identity());
-        write(&format!("run/ports/{}tcp.log", listen.port()), "listening\n");
+        write(&format!("run/ports/{}{protocol}", listen.port()), &stand.identity());
+        write(&format!("run/ports/{}{protocol}.log", listen.port()), "listening\n");
     }
 }
 
 #[test]
 fn a_port_that_cannot_be_opened_is_explained() {
     let (host, stand) = (host(), Stand::new());
-    boots(&host, "home/mvm/machines/web", &stand, &[]);
+    boots(&host, "home/mvm/machines/web", &stand, "tcp", &[]);
     symlink(which("ss").unwrap(), host.path("bin/ss")).unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -157,7 +159,7 @@ fn ports_in_the_lima_vm_are_brought_to_this_host_by_whatever_looks() {
     let stand = Stand::new();
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let dir = "home/vm/.local/share/mvm/machines/web";
-    boots(&host, dir, &stand, &[listen]);
+    boots(&host, dir, &stand, "tcp", &[listen]);
     let socket = format!("{}/run/ports/{}tcp.sock", host.path(dir).display(), listen.port());
     let carried =
         || host.log().lines().filter(|line| line.contains(" -L ")).map(str::to_owned).collect::<Vec<_>>();
@@ -181,12 +183,53 @@ fn ports_in_the_lima_vm_are_brought_to_this_host_by_whatever_looks() {
     host.write("home/no-forward", "bind [127.0.0.1]: Address already in use\n");
     let shown = lima(&host, &["ls"]);
     assert!(shown.code == 0 && shown.stderr.contains("is not open: bind [127.0.0.1]"), "{shown}");
-    let shown = lima(&host, &["port", "add", "15353:53/udp", "web"]);
-    assert!(shown.code == 1 && shown.stderr.contains("does not carry UDP"), "{shown}");
     drop(stand);
     let count = carried().len();
     wait_until("its end", || lima(&host, &["port", "ls"]).stdout.contains("stopped"));
     assert_eq!(carried().len(), count);
+}
+
+#[test]
+fn datagrams_are_carried_from_the_lima_vm() {
+    let host = with_lima();
+    vm(&host, "Running");
+    let stand = Stand::new();
+    let listen = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dir = "home/vm/.local/share/mvm/machines/web";
+    boots(&host, dir, &stand, "udp", &[listen]);
+    host.write(&format!("{dir}/run/forward.pl"), include_str!("../../resources/scripts/cell/forward.pl"));
+    // Nothing of it is there yet.
+    let shown = lima(&host, &["ls"]);
+    assert!(shown.code == 0 && shown.stderr.contains("/udp of `web` is not open: No such file"), "{shown}");
+
+    let socket = host.path(dir).join(format!("run/ports/{}udp.sock", listen.port()));
+    let guest = reversing();
+    let (forwarder, said) = start("udp", socket.to_str().unwrap(), guest);
+    assert_eq!(said, "listening\n");
+    for file in ["run/forward.pl", &format!("run/ports/{}udp.sock", listen.port())] {
+        host.open(&format!("{dir}/{file}"));
+    }
+    let shown = lima(&host, &["ls"]);
+    assert!(shown.code == 0 && shown.stderr.is_empty(), "{shown}");
+    let clients: Vec<_> = (0..3_u32).map(|n| (n, UdpSocket::bind("127.0.0.1:0").unwrap())).collect();
+    let mut data = vec![0; 65536];
+    for (n, client) in clients.iter().chain(&clients) {
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.send_to(&n.to_be_bytes(), listen).unwrap();
+        assert_eq!(client.recv(&mut data).unwrap(), 4);
+        assert_eq!(data[..4], n.to_le_bytes());
+    }
+    let (_, client) = &clients[0];
+    for length in [0, 60_000] {
+        client.send_to(&vec![9; length], listen).unwrap();
+        assert_eq!(client.recv(&mut data).unwrap(), length);
+    }
+    // Who looks sees whose it is, and leaves it alone.
+    let shown = lima(&host, &["port", "ls"]);
+    assert!(shown.stdout.contains("/udp  80     open"), "{shown}");
+    // With its forwarder the port goes.
+    drop(forwarder);
+    wait_until("the port's end", || UdpSocket::bind(listen).is_ok());
 }
 
 #[test]
@@ -202,7 +245,7 @@ fn what_led_to_a_port_before_is_waited_for() {
     host.open("bin/ss");
     let looks = || host.log().lines().filter(|line| line.starts_with("ss ")).count();
     let stand = Stand::new();
-    boots(&host, "home/vm/.local/share/mvm/machines/web", &stand, &[]);
+    boots(&host, "home/vm/.local/share/mvm/machines/web", &stand, "tcp", &[]);
     host.write("home/vm/.local/share/mvm/locks/.keep", "");
     for dir in ["locks", "machines/web"] {
         host.open(&format!("home/vm/.local/share/mvm/{dir}"));

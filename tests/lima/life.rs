@@ -1,9 +1,10 @@
 //! From no VM to a machine in it, and every way in and out.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -36,6 +37,21 @@ fn a_machine_in_the_lima_vm() {
     assert!(seen.stdout.contains("open"), "{seen}");
     lima.ok(&["port", "rm", &port.port().to_string(), "box"]);
     wait_until("the port's end", || TcpStream::connect(port).is_err());
+    // Datagrams come there as well, and their answers back.
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    lima.ok(&["port", "add", &format!("{}:7000/udp", port.port()), "box"]);
+    let echo = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 7000, Proto => 'udp') or die; \
+                $s->send(scalar reverse $m) while defined $s->recv($m, 100)";
+    lima.ok(&["exec", "box", "--", "sh", "-c", "exec perl -e \"$0\" >/dev/null 2>&1 &", echo]);
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut answer = [0; 9];
+    wait_until("the answer", || {
+        socket.send_to(b"datagram", port).unwrap();
+        socket.recv(&mut answer).is_ok_and(|length| answer[..length] == *b"margatad")
+    });
+    lima.ok(&["port", "rm", &format!("{}/udp", port.port()), "box"]);
+    wait_until("the port's end", || UdpSocket::bind(port).is_ok());
 
     let status = lima.status();
     assert_eq!(status["lima"]["status"], "running", "{status:#}");

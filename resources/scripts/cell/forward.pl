@@ -2,7 +2,7 @@
 # cell; then the same program goes on inside, where the guest is. One process for all connections, so that nothing is left of
 # them when it is killed. In Perl, since that is on every Debian and Ubuntu, and other programs fell short (ARCHITECTURE.md).
 # In: PROTOCOL tcp|udp, LISTEN (an address and a port, or the path of a socket), GUEST (the same), and what enters the cell;
-#     inside: LISTENER, its file descriptor.
+#     inside: LISTENER, its file descriptor. Or `stdio` and the path of a socket, to which the standard streams then lead.
 # Out: `listening`, or why not.
 use strict;
 use warnings;
@@ -16,7 +16,9 @@ use constant FULL => 1 << 18;
 use constant { SILENT => 120, CLIENTS => 512 };
 
 my ($protocol, $listen, $guest, @enter) = @ARGV;
-my $stream = $protocol eq 'tcp';
+# Datagrams come to the path of a socket in frames, by streams.
+my $framed = $protocol eq 'udp' && $listen =~ m{/};
+my $stream = $protocol eq 'tcp' || $framed;
 
 sub fail {
     print "$_[0]\n";
@@ -47,6 +49,7 @@ sub opened {
     return $socket;
 }
 
+lead_streams() if $protocol eq 'stdio';
 if (@enter) {
     my $socket = opened();
     fcntl $socket, F_SETFD, 0;
@@ -89,7 +92,7 @@ sub later { $!{EAGAIN} || $!{EINTR} }
 
 unblocked($listener);
 $SIG{PIPE} = 'IGNORE';
-$stream ? serve_connections() : serve_datagrams();
+$framed ? serve_frames() : $stream ? serve_connections() : serve_datagrams();
 
 # ---- TCP: two ends for each connection, each with what was read from it and its peer has not taken yet.
 
@@ -204,7 +207,7 @@ sub serve_connections {
 my (%clients, %answering);
 
 sub client {
-    my ($from) = @_;
+    my ($from, %more) = @_;
     if (!$clients{$from}) {
         my @oldest = sort { $clients{$a}{heard} <=> $clients{$b}{heard} } keys %clients;
         leave($oldest[0]) if @oldest >= CLIENTS;
@@ -212,7 +215,7 @@ sub client {
         connect $socket, $to or return;
         my $fd = unblocked($socket);
         vec($reading, $fd, 1) = 1;
-        $clients{$from} = { socket => $socket, fd => $fd };
+        $clients{$from} = { socket => $socket, fd => $fd, %more };
         $answering{$fd} = $from;
     }
     $clients{$from}{heard} = time;
@@ -227,6 +230,19 @@ sub leave {
     close $client->{socket};
 }
 
+sub answer_of {
+    my ($fd) = @_;
+    my $client = $clients{ $answering{$fd} };
+    # A port that nobody has answers with an error, which is none of ours.
+    return if !defined recv $client->{socket}, my $data, 65536, 0;
+    $client->{heard} = time;
+    return $data;
+}
+
+sub leave_silent {
+    leave($_) for grep { time - $clients{$_}{heard} > SILENT } keys %clients;
+}
+
 sub serve_datagrams {
     vec($reading, $listening, 1) = 1;
     while (1) {
@@ -234,11 +250,8 @@ sub serve_datagrams {
         select $readable, undef, undef, SILENT / 4;
         for my $fd (keys %answering) {
             next if !vec $readable, $fd, 1;
-            my $from = $answering{$fd};
-            # A port that nobody has answers with an error, which is none of ours.
-            next if !defined recv $clients{$from}{socket}, my $data, 65536, 0;
-            $clients{$from}{heard} = time;
-            send $listener, $data, 0, $from;
+            my $data = answer_of($fd);
+            send $listener, $data, 0, $answering{$fd} if defined $data;
         }
         for (1 .. 64) {
             my $from = recv $listener, my $data, 65536, 0;
@@ -247,6 +260,96 @@ sub serve_datagrams {
             my $client = client($from) or next;
             send $client->{socket}, $data, 0;
         }
-        leave($_) for grep { time - $clients{$_}{heard} > SILENT } keys %clients;
+        leave_silent();
+    }
+}
+
+# ---- UDP for another host: who brings its datagrams has a stream, and each of them a frame in it: its length and the number of its client,
+# two bytes each, then the datagram. (src/datagrams.rs is the other end.)
+
+my %bearers;
+
+sub frame {
+    my ($bearer, $number, $data) = @_;
+    # As in any network: who is slow loses some.
+    return if length $bearer->{unsent} > FULL;
+    $bearer->{unsent} .= pack('nn', length $data, $number) . $data;
+    vec($writing, $bearer->{fd}, 1) = 1;
+}
+
+sub dismiss {
+    my ($bearer) = @_;
+    leave($_) for grep { $clients{$_}{bearer} == $bearer } keys %clients;
+    forget($bearer->{fd});
+    delete $bearers{ $bearer->{fd} };
+    close $bearer->{socket};
+}
+
+sub send_frames {
+    my ($bearer) = @_;
+    my $taken = syswrite $bearer->{socket}, $bearer->{unsent};
+    return later() || dismiss($bearer) if !defined $taken;
+    substr $bearer->{unsent}, 0, $taken, '';
+    vec($writing, $bearer->{fd}, 1) = length $bearer->{unsent} ? 1 : 0;
+}
+
+sub read_frames {
+    my ($bearer) = @_;
+    my $got = sysread $bearer->{socket}, $bearer->{read}, FULL, length $bearer->{read};
+    return later() || dismiss($bearer) if !defined $got;
+    return dismiss($bearer) if !$got;
+    while (length $bearer->{read} >= 4) {
+        my ($length, $number) = unpack 'nn', $bearer->{read};
+        last if length $bearer->{read} < 4 + $length;
+        my $data = substr substr($bearer->{read}, 0, 4 + $length, ''), 4;
+        use_machine();
+        my $client = client("$bearer->{fd} $number", bearer => $bearer, number => $number) or next;
+        send $client->{socket}, $data, 0;
+    }
+}
+
+sub serve_frames {
+    vec($reading, $listening, 1) = 1;
+    while (1) {
+        my ($readable, $writable) = ($reading, $writing);
+        select $readable, $writable, undef, SILENT / 4;
+        for my $fd (keys %answering) {
+            next if !vec($readable, $fd, 1) || !$answering{$fd};
+            my ($client, $data) = ($clients{ $answering{$fd} }, answer_of($fd));
+            frame($client->{bearer}, $client->{number}, $data) if defined $data;
+        }
+        for my $bearer (values %bearers) {
+            send_frames($bearer) if vec $writable, $bearer->{fd}, 1;
+            read_frames($bearer) if vec($readable, $bearer->{fd}, 1) && $bearers{ $bearer->{fd} };
+        }
+        if (vec($readable, $listening, 1) && accept my $socket, $listener) {
+            my $bearer = { socket => $socket, fd => unblocked($socket), read => '', unsent => '' };
+            vec($reading, $bearer->{fd}, 1) = 1;
+            $bearers{ $bearer->{fd} } = $bearer;
+        }
+        leave_silent();
+    }
+}
+
+# ---- The standard streams lead to a socket, until either ends. A login shell may have said something before.
+
+sub lead_streams {
+    socket my $socket, AF_UNIX, SOCK_STREAM, 0 or die "$!\n";
+    connect $socket, pack_sockaddr_un($listen) or die "$!\n";
+    syswrite STDOUT, "::mvm::\n";
+    my %to = (0 => $socket, fileno $socket => \*STDOUT);
+    my %from = (0 => \*STDIN, fileno $socket => $socket);
+    my $waiting = '';
+    vec($waiting, $_, 1) = 1 for keys %from;
+    while (1) {
+        my $readable = $waiting;
+        next if 0 >= select $readable, undef, undef, undef;
+        for my $fd (grep { vec $readable, $_, 1 } keys %from) {
+            sysread $from{$fd}, my $data, FULL or exit 0;
+            while (length $data) {
+                my $taken = syswrite $to{$fd}, $data or exit 1;
+                substr $data, 0, $taken, '';
+            }
+        }
     }
 }
