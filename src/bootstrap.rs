@@ -14,6 +14,8 @@ pub enum Task {
     Subids { user: String, first: u32 },
     /// Lifts Ubuntu's AppArmor restriction of user namespaces.
     AllowUserNamespaces,
+    /// Lets `user` open /dev/kvm, from the next login on.
+    KvmGroup { user: String },
 }
 
 impl Task {
@@ -28,6 +30,7 @@ impl Task {
             Self::Subids { user, .. } => {
                 format!("give {user} subordinate ids, which building an image needs")
             }
+            Self::KvmGroup { user } => format!("let {user} open /dev/kvm, by its group"),
             Self::AllowUserNamespaces => {
                 "lift AppArmor's restriction of user namespaces, which cells need".to_owned()
             }
@@ -55,11 +58,17 @@ impl Task {
                 let ids = format!("{first}-{}", first + 65_535);
                 vec![format!("usermod --add-subuids {ids} --add-subgids {ids} {user}")]
             }
+            Self::KvmGroup { user } => vec![format!("usermod -aG kvm {user}")],
             Self::AllowUserNamespaces => vec![
                 "sh -c 'echo kernel.apparmor_restrict_unprivileged_userns=0 > /etc/sysctl.d/60-mvm.conf'".to_owned(),
                 "sysctl -q -e -p /etc/sysctl.d/60-mvm.conf".to_owned(),
             ],
         }
+    }
+
+    /// Whether it counts from the next login on.
+    pub fn wants_login(&self) -> bool {
+        matches!(self, Self::KvmGroup { .. })
     }
 
     /// The commands as a user would type them.

@@ -14,7 +14,8 @@
 //! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell.
 //! - [`lima`]: the Lima VM in which machines run where this host is no Linux.
 //! - [`download`], [`http`], [`digest`]: what comes from the network, verified.
-//! - [`transfer`]: files and trees as archives. [`lock`]: several mvm on one host.
+//! - [`transfer`]: files and trees as archives. [`disk`]: what files take. [`lock`]: several mvm on one host.
+//! - [`version`]: of the files that mvm writes and reads again.
 //! - [`suggest`]: what was meant by a name that is not there.
 //! - [`hostile`]: what others give, for the fuzzers.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
@@ -27,6 +28,7 @@ pub mod commands;
 pub mod config;
 pub mod datagrams;
 pub mod digest;
+pub mod disk;
 pub mod doctor;
 pub mod download;
 pub mod error;
@@ -46,4 +48,5 @@ pub mod shell;
 pub mod suggest;
 pub mod transfer;
 pub mod ui;
+pub mod version;
 pub mod vmm;

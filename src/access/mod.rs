@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use include::Include;
 
+use crate::disk;
 use crate::microvm::{MachineName, Spec, ssh};
 use crate::script;
 use crate::shell::{Script, quote};
@@ -66,6 +67,9 @@ impl Caller {
     }
 }
 
+/// What a machine's folder holds; the configuration last.
+const FILES: [&str; 3] = ["id_ed25519", "known_hosts", "config"];
+
 /// The folder of all machines' access.
 #[derive(Debug, Clone)]
 pub struct Folder(PathBuf);
@@ -111,10 +115,10 @@ impl Folder {
     pub fn write(&self, name: &MachineName, keys: &Keys, config: &str) -> io::Result<()> {
         let folder = self.0.join(name.as_str());
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        // One that was there before keeps its mode.
+        fs_err::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         // The configuration last: what it names is there then.
-        for (name, text) in
-            [("id_ed25519", keys.client.as_str()), ("known_hosts", &keys.known_hosts), ("config", config)]
-        {
+        for (name, text) in FILES.iter().zip([keys.client.as_str(), &keys.known_hosts, config]) {
             // A temporary file is its owner's alone.
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
             io::Write::write_all(&mut file, text.as_bytes())?;
@@ -123,12 +127,54 @@ impl Folder {
         Ok(())
     }
 
+    /// The machines of this caller's Linux side that there are keys for; what is half-made of one says nobody's.
+    pub fn known(&self, caller: &Caller) -> io::Result<Vec<MachineName>> {
+        let entries = match fs_err::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        Ok(names.filter(|name| self.is_of(name, caller)).collect())
+    }
+
+    fn is_of(&self, name: &MachineName, caller: &Caller) -> bool {
+        let Ok(config) = fs_err::read_to_string(self.0.join(name.as_str()).join("config")) else {
+            return true;
+        };
+        let written = config.lines().find_map(|line| line.trim_start().strip_prefix("ProxyCommand "));
+        // The program may have been another one.
+        let words = |line: &str| {
+            let mut words = shlex::split(line)?;
+            let program = if words.first()? == "env" { 2 } else { 0 };
+            (program < words.len()).then(|| words.remove(program))?;
+            Some(words)
+        };
+        written.and_then(words) == words(&caller.proxy_command(name))
+    }
+
+    /// Where a machine's are, and what they take of the disk.
+    pub fn of(&self, name: &MachineName) -> (PathBuf, u64) {
+        let folder = self.0.join(name.as_str());
+        let bytes = disk::blocks(&folder);
+        (folder, bytes)
+    }
+
     pub fn exists(&self) -> bool {
         self.0.exists()
     }
 
     pub fn has(&self, name: &MachineName) -> bool {
         self.0.join(name.as_str()).join("config").exists()
+    }
+
+    /// Whether there is a folder of the machine's which lacks something, or which others may read.
+    pub fn is_damaged(&self, name: &MachineName) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let folder = self.0.join(name.as_str());
+        let is_open = |path: &Path| fs_err::metadata(path).is_ok_and(|file| file.mode() & 0o077 != 0);
+        let is_empty = |path: &Path| fs_err::metadata(path).map_or(true, |file| file.len() == 0);
+        let mut files = FILES.iter().map(|file| folder.join(file));
+        folder.exists() && (is_open(&folder) || files.any(|file| is_empty(&file) || is_open(&file)))
     }
 
     /// Removes a machine's folder, if there is one.
@@ -200,7 +246,20 @@ mod tests {
             fs_err::metadata(dir.path().join("ssh").join(path)).unwrap().permissions().mode() & 0o777
         };
         assert_eq!((mode("web"), mode("web/id_ed25519"), mode("web/config")), (0o700, 0o600, 0o600));
-        assert!(folder.has(&name));
+        assert!(folder.has(&name) && !folder.is_damaged(&name));
+        let key = dir.path().join("ssh/web/id_ed25519");
+        fs_err::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(folder.is_damaged(&name));
+        // Those of another MVM_HOME are none of this one's.
+        folder.write(&name, &keys, &folder.config(&name, "me", &caller())).unwrap();
+        let updated = Caller { program: "/usr/bin/mvm".into(), ..caller() };
+        assert_eq!(folder.known(&updated).unwrap(), std::slice::from_ref(&name));
+        for other in [Caller { home: None, ..caller() }, Caller { host: "lima", ..caller() }] {
+            assert_eq!(folder.known(&other).unwrap(), []);
+        }
+        assert!(folder.of(&name).1 > 0 && !folder.is_damaged(&name));
+        fs_err::write(&key, "").unwrap();
+        assert!(folder.is_damaged(&name));
         folder.forget(&name).unwrap();
         folder.forget(&name).unwrap();
         assert!(!folder.has(&name));

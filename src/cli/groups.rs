@@ -7,13 +7,24 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("A machine", &["dev", "run", "start", "stop", "suspend", "resume", "destroy"]),
     ("A machine as it was", &["snapshot", "undo", "fork"]),
     ("In a machine", &["ssh", "exec", "cp", "port", "net", "mount", "console"]),
-    ("How machines fare", &["ls", "status", "top", "logs", "why"]),
+    ("How machines fare", &["ls", "status", "top", "logs", "why", "verify"]),
     ("Other values for a machine", &["set", "rename", "reset"]),
     ("A project's machines (mvm.toml)", &["up", "down", "diff", "schema"]),
     ("What machines are made from", &["image"]),
     (
         "This host",
-        &["setup", "bootstrap", "doctor", "bench", "shell", "ssh-config", "proxy", "completions", "man"],
+        &[
+            "setup",
+            "bootstrap",
+            "doctor",
+            "gc",
+            "bench",
+            "shell",
+            "ssh-config",
+            "proxy",
+            "completions",
+            "man",
+        ],
     ),
 ];
 

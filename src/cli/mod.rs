@@ -5,9 +5,9 @@ mod groups;
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    bench, bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, fork, image, logs,
-    ls, man, mount, net, port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot, ssh,
-    ssh_config, start, status, stop, suspend, top, undo, up, why,
+    bench, bootstrap, completions, console, cp, destroy, dev, diff, doctor, down, exec, fork, gc, image,
+    logs, ls, man, mount, net, port, proxy, rename, reset, resume, run, schema, set, setup, shell, snapshot,
+    ssh, ssh_config, start, status, stop, suspend, top, undo, up, verify, why,
 };
 use crate::config::{Flags, Host};
 use crate::ui::Verbosity;
@@ -115,6 +115,7 @@ pub enum Command {
     Console(console::Console),
     Top(top::Top),
     Why(why::Why),
+    Verify(verify::Verify),
     Bench(bench::Bench),
     Status(status::Status),
     Set(set::Set),
@@ -126,6 +127,7 @@ pub enum Command {
     Setup(setup::Setup),
     Bootstrap(bootstrap::Bootstrap),
     Doctor(doctor::Doctor),
+    Gc(gc::Gc),
     Completions(completions::Completions),
     Man(man::Man),
     Schema(schema::Schema),

@@ -99,7 +99,7 @@ impl Names {
 
 fn names() -> Script<Names> {
     script!("names", |answer| {
-        let label = |json: &str| Some(serde_json::from_str::<Image>(json).ok()?.label());
+        let label = |json: &str| Some(Image::parse(json).ok()?.label());
         Ok(Names {
             machines: answer.all("MACHINE").map(str::to_owned).collect(),
             snapshots: answer.all("SNAPSHOT").map(str::to_owned).collect(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::reach::{Reached, reach};
+use super::secrets::{Input, hand_over};
 use super::start::MachineArgs;
 use super::{Context, shares};
 use crate::config::MachineDefaults;
@@ -34,10 +35,19 @@ pub(super) fn bring_up(
     context: &mut Context<'_>,
     goal: Goal,
     name: &MachineName,
-    flags: &MachineArgs,
+    (flags, input): (&MachineArgs, Input),
     again: Option<Again>,
 ) -> Result<Option<Reached>> {
     let file = declared(context, name)?;
+    let named = file.as_ref().map_or(&[][..], |(_, machine)| &machine.secrets);
+    if context.settings.dry_run {
+        let names = flags.secrets.names();
+        for name in names.iter().copied().chain(named.iter().map(|secret| secret.name.as_str())) {
+            context.ui.data(format!("hand over the secret {name}"));
+        }
+    }
+    let secrets =
+        if context.settings.dry_run { Vec::new() } else { flags.secrets.read_with(named, input)? };
     // What cannot be read is told before anything is started.
     let steps = match &file {
         Some((project, machine)) => provision::steps(project.folder(), &machine.provision)?,
@@ -49,6 +59,7 @@ pub(super) fn bring_up(
     if let Some(reached) = &reached {
         // What provisions it may come from there.
         shares::bring(context, &wanted, reached)?;
+        hand_over(context, name, None, &secrets)?;
         super::provision::run(context, name, &steps, again)?;
     }
     Ok(reached)
@@ -86,7 +97,7 @@ pub(super) fn bring_up_dependencies(
     let Some((project, _)) = declared(context, name)? else { return Ok(()) };
     for machine in project.with_dependencies(std::slice::from_ref(name))? {
         if machine.name != *name {
-            bring_up(context, Goal::Dev, &machine.name, &flags.for_another(), None)?;
+            bring_up(context, Goal::Dev, &machine.name, (&flags.for_another(), Input::Free), None)?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use super::declared::{bring_up, bring_up_dependencies};
 use super::provision::ProvisionArgs;
+use super::secrets::Input;
 use super::start::{MachineArgs, say_running};
 use super::which::Which;
 use super::{Context, ssh};
@@ -38,7 +39,8 @@ pub struct Dev {
 pub fn run(context: &mut Context<'_>, args: &Dev) -> Result<ExitCode> {
     let name = &args.which.name(context)?;
     bring_up_dependencies(context, name, &args.machine)?;
-    match bring_up(context, Goal::Dev, name, &args.machine, args.provision.again)? {
+    let input = if args.command.is_empty() { Input::Free } else { Input::Taken };
+    match bring_up(context, Goal::Dev, name, (&args.machine, input), args.provision.again)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.command.is_empty() || Ui::is_interactive() => {
             ssh::enter(context, &reached, name, &args.command)

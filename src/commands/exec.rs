@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::process::{ExitCode, Stdio};
 
 use super::running::{existing, running, wake};
+use super::secrets::{Input, SecretArgs, hand_over};
 use super::which::Which;
 use super::{Context, shares, snapshot};
 use crate::config;
@@ -17,6 +18,7 @@ Examples:
   mvm exec -it web -- bash
   mvm exec -i web -- psql mydb < dump.sql
   mvm exec --checkpoint web -- apt-get full-upgrade -y      and `mvm undo web` goes back
+  mvm exec --secret API_TOKEN web -- sh -c 'deploy --token-file /run/secrets/API_TOKEN'
   mvm exec -u www-data -w /srv -e DEBUG=1 web -- ./manage.py check
 
 Exit codes: the command's own, 128+N when signal N ended it; 4 when the machine is not running, 255 when the connection
@@ -42,6 +44,8 @@ pub struct Exec {
     checkpoint: bool,
     #[command(flatten)]
     env: EnvArgs,
+    #[command(flatten)]
+    secrets: SecretArgs,
     /// The machine's user to run it as, by name or number [default: the machine's user, which is root unless `--user` made one]
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
@@ -63,19 +67,22 @@ pub struct EnvArgs {
 
 pub fn run(context: &mut Context<'_>, args: &Exec) -> Result<ExitCode> {
     let name = &args.which.name(context)?;
+    let input = args.interactive || args.tty;
+    let secrets = args.secrets.read(if input { Input::Taken } else { Input::Free })?;
     let session = Session {
         command: args.command.clone(),
         env: args.env.env.clone(),
         dir: args.env.workdir.as_deref(),
         user: args.user.as_deref(),
         line: false,
-        input: args.interactive || args.tty,
+        input,
         terminal: args.tty.then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned())),
         log: None,
     };
     if args.checkpoint {
         checkpoint(context, name)?;
     }
+    hand_over(context, name, args.user.as_deref(), &secrets)?;
     run_session(context, name, &session.call(name))
 }
 

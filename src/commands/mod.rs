@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod down;
 pub mod exec;
 pub mod fork;
+pub mod gc;
 pub mod image;
 mod images;
 pub mod logs;
@@ -33,6 +34,7 @@ pub mod resume;
 pub mod run;
 mod running;
 pub mod schema;
+mod secrets;
 pub mod set;
 pub mod setup;
 mod shares;
@@ -49,6 +51,7 @@ pub mod suspend;
 pub mod top;
 pub mod undo;
 pub mod up;
+pub mod verify;
 mod which;
 pub mod why;
 
@@ -241,6 +244,8 @@ pub fn run(cli: Cli, ui: &mut Ui) -> Result<ExitCode> {
         Command::Setup(args) => setup::run(context, &args),
         Command::Bootstrap(args) => bootstrap::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
+        Command::Gc(args) => gc::run(context, &args),
+        Command::Verify(args) => verify::run(context, &args),
         // These need no Linux side.
         Command::Completions(_) | Command::Man(_) | Command::Schema(_) => Ok(ExitCode::SUCCESS),
     };

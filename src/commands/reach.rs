@@ -236,7 +236,7 @@ fn warn_of_old_image(context: &mut Context<'_>, observed: &Observed, spec: &Spec
 }
 
 /// Says what is to be done as root, asks where someone can answer, and does it.
-fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -> Result<()> {
+pub(super) fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: Vec<Task>) -> Result<()> {
     if let Some(packages) = tasks.iter().find(|task| matches!(task, Task::Packages { .. })) {
         sources::refuse_offline(&context.settings, &format!("it remains to {}", packages.describe()))?;
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::exec::{EnvArgs, exit_code, run_call};
 use super::reach::reach;
 use super::running::running;
+use super::secrets::{Input, SecretArgs, hand_over};
 use super::start::{NetArg, Sizes};
 use super::{Context, net, shares, ssh_config};
 use crate::config;
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::image::Config;
 use crate::microvm::session::{NOT_REACHED, Session};
 use crate::microvm::{
-    Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, VmmChoice, Wanted,
+    Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, Secret, VmmChoice, Wanted,
 };
 use crate::ui::Ui;
 
@@ -55,6 +56,8 @@ pub struct Run {
     net: NetArg,
     #[command(flatten)]
     env: EnvArgs,
+    #[command(flatten)]
+    secrets: SecretArgs,
     /// The machine's user to run it as, by name or number [default: the image's, else root]
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
@@ -70,6 +73,7 @@ pub struct Run {
 }
 
 pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
+    let secrets = args.secrets.read(Input::Taken)?;
     let name = match &args.keep {
         Some(name) => {
             refuse_existing(context, name)?;
@@ -95,7 +99,7 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
     context.ui.leave_stderr();
     // From before there is anything to remove.
     let leash = if args.keep.is_none() { Some(context.leash(&name)?) } else { None };
-    let code = enter(context, args, &wanted);
+    let code = enter(context, args, &wanted, &secrets);
     if let Some(leash) = leash {
         if !args.mounts.is_empty() {
             // A folder's server would outlive its machine for a moment.
@@ -108,25 +112,33 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
     code
 }
 
-fn enter(context: &mut Context<'_>, args: &Run, wanted: &Wanted<'_>) -> Result<ExitCode> {
+fn enter(context: &mut Context<'_>, args: &Run, wanted: &Wanted<'_>, secrets: &[Secret]) -> Result<ExitCode> {
     let gone = || Error::not_running(format!("the machine `{}` is not running any more", wanted.name));
     let reached = reach(context, wanted)?.ok_or_else(gone)?;
     if !args.mounts.is_empty() {
         shares::bring(context, wanted, &reached)?;
     }
-    let code = run_in(context, args, wanted.name, &reached.config)?;
+    let code = run_in(context, args, wanted.name, &reached.config, secrets)?;
     if args.net.net == Some(Policy::Learn) {
         net::say_learned(context, wanted.name)?;
     }
     Ok(code)
 }
 
-fn run_in(context: &mut Context<'_>, args: &Run, name: &MachineName, config: &Config) -> Result<ExitCode> {
+fn run_in(
+    context: &mut Context<'_>,
+    args: &Run,
+    name: &MachineName,
+    config: &Config,
+    secrets: &[Secret],
+) -> Result<ExitCode> {
     // A group, after a colon, is that user's own here.
     let user = args.user.clone().or_else(|| {
         let user = config.user.as_deref()?.split(':').next()?;
         (!user.is_empty()).then(|| user.to_owned())
     });
+    // After its golden memory was made, which is for all.
+    hand_over(context, name, user.as_deref(), secrets)?;
     let session = Session {
         command: command(&args.command, config),
         env: args.env.env.clone(),

@@ -158,13 +158,17 @@ pub(super) fn forget(context: &Context<'_>, names: &[MachineName]) {
 
 /// Where the machine's keeper is found.
 pub(super) fn place(settings: &Settings, name: &MachineName) -> Place {
-    let side = match (settings.host, config::mvm_home()) {
+    Place::new(&config::state_dir(), &side(settings), name)
+}
+
+/// What tells this Linux side from others.
+pub(super) fn side(settings: &Settings) -> String {
+    match (settings.host, config::mvm_home()) {
         (Host::Lima, _) => "lima".to_owned(),
         (Host::Native, None) => "native".to_owned(),
         // Short: a socket's path has little room.
         (Host::Native, Some(home)) => Sha256::of(home.as_bytes()).to_string()[..8].to_owned(),
-    };
-    Place::new(&config::state_dir(), &side, name)
+    }
 }
 
 fn keeper(context: &Context<'_>, name: &MachineName) -> std::io::Result<Call> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::destroy::refused;
 use super::{Context, on_interrupt_say, sources};
 use crate::config::{self, Settings};
 use crate::doctor;
@@ -236,6 +237,30 @@ pub(super) fn restore(settings: &Settings, observed: &Observed) -> Result<()> {
     };
     let (_, yaml) = file(settings, &observed.host)?;
     Ok(fs_err::write(instance.file(), yaml)?)
+}
+
+/// Mends the files of a VM that does not run, after asking: those that name strangers' processes as Lima's go, and its own file comes
+/// back.
+pub(super) fn mend_files(settings: &Settings, ui: &mut Ui, observed: &Observed) -> Result<()> {
+    let Some(instance) = &observed.instance else { return Ok(()) };
+    let lock = || Lock::take(&config::state_dir(), LOCK, || {});
+    let strangers = lima::strangers(&instance.dir)?;
+    if !strangers.is_empty() {
+        for (path, name) in &strangers {
+            ui.say(format!("Not Lima's process: {} names `{name}`.", path.display()));
+        }
+        if refused(settings, ui, "Remove these stale files of Lima's?")?.is_none() {
+            let _lock = lock()?;
+            lima::verify_pids(&instance.dir)?;
+        }
+    }
+    if instance.has_lost_its_file()
+        && refused(settings, ui, &format!("Write the lost file of the Lima VM `{NAME}` again?"))?.is_none()
+    {
+        let _lock = lock()?;
+        restore(settings, observed)?;
+    }
+    Ok(())
 }
 
 fn start(ui: &mut Ui, host: &Host, limactl: &Limactl) -> Result<()> {

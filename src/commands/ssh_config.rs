@@ -158,11 +158,7 @@ fn write(context: &mut Context<'_>, names: &[MachineName]) -> Result<Vec<(Machin
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let caller = Caller {
-        program: config::own_program()?,
-        host: context.settings.host.word(),
-        home: config::mvm_home().filter(|_| context.settings.host == Host::Native),
-    };
+    let caller = caller(&context.settings)?;
     let (folder, _) = places();
     let found = context.run(&access::keys(names))?;
     for name in names.iter().filter(|name| !found.iter().any(|(found, _)| found == *name)) {
@@ -175,6 +171,27 @@ fn write(context: &mut Context<'_>, names: &[MachineName]) -> Result<Vec<(Machin
         written.push((name, config));
     }
     Ok(written)
+}
+
+/// The machines whose keys on this host are damaged, or open to others.
+pub(super) fn damaged(observed: &Observed) -> Vec<MachineName> {
+    let (folder, _) = places();
+    let damaged = observed.machines.iter().filter(|machine| folder.is_damaged(&machine.name));
+    damaged.map(|machine| machine.name.clone()).collect()
+}
+
+/// Writes the keys of machines on this host anew.
+pub(super) fn write_anew(context: &mut Context<'_>, names: &[MachineName]) -> Result<()> {
+    write(context, names).map(drop)
+}
+
+/// How ssh is to run this mvm.
+pub(super) fn caller(settings: &Settings) -> std::io::Result<Caller> {
+    Ok(Caller {
+        program: config::own_program()?,
+        host: settings.host.word(),
+        home: config::mvm_home().filter(|_| settings.host == Host::Native),
+    })
 }
 
 fn all(observed: &Observed) -> Vec<MachineName> {

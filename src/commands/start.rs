@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use super::declared::bring_up;
 use super::provision::ProvisionArgs;
+use super::secrets::{Input, SecretArgs};
 use super::which::Which;
 use super::{Context, images, shares, ssh};
 use crate::config::CPUS;
@@ -66,6 +67,8 @@ pub struct MachineArgs {
     /// A folder of this host to share, live in both directions; with `:ro` the machine only reads. Can be repeated; remembered
     #[arg(long = "mount", value_name = "HOST:GUEST[:ro]")]
     mounts: Vec<MountSpec>,
+    #[command(flatten)]
+    pub(super) secrets: SecretArgs,
 }
 
 /// What a machine may reach.
@@ -136,7 +139,7 @@ impl MachineArgs {
 
 pub fn run(context: &mut Context<'_>, args: &Start) -> Result<ExitCode> {
     let name = &args.which.name(context)?;
-    match bring_up(context, Goal::Start, name, &args.machine, args.provision.again)? {
+    match bring_up(context, Goal::Start, name, (&args.machine, Input::Free), args.provision.again)? {
         None => Ok(ExitCode::SUCCESS),
         Some(reached) if !args.detach && Ui::is_interactive() => ssh::enter(context, &reached, name, &[]),
         Some(_) => {

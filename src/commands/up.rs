@@ -4,6 +4,7 @@ use std::sync::mpsc::channel;
 use super::Context;
 use super::declared::{bring_up, needed, prepare};
 use super::provision::ProvisionArgs;
+use super::secrets::Input;
 use super::start::MachineArgs;
 use crate::error::{Error, Kind, Result};
 use crate::microvm::{Goal, MachineName, VmmChoice};
@@ -44,7 +45,7 @@ pub fn run(context: &mut Context<'_>, args: &Up) -> Result<ExitCode> {
     let again = args.provision.again;
     if context.settings.dry_run {
         for machine in &machines {
-            bring_up(context, Goal::Dev, &machine.name, &flags, again)?;
+            bring_up(context, Goal::Dev, &machine.name, (&flags, Input::Free), again)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -62,7 +63,10 @@ pub fn run(context: &mut Context<'_>, args: &Up) -> Result<ExitCode> {
             let mut ready = order.ready(room);
             let done = if let ([machine], 0) = (ready.as_slice(), running) {
                 // Nothing else can begin before this one is up.
-                Some((&machine.name, bring_up(context, Goal::Dev, &machine.name, &flags, again)))
+                Some((
+                    &machine.name,
+                    bring_up(context, Goal::Dev, &machine.name, (&flags, Input::Free), again),
+                ))
             } else {
                 if !prepared && !ready.is_empty() {
                     prepared = true;
@@ -82,7 +86,7 @@ pub fn run(context: &mut Context<'_>, args: &Up) -> Result<ExitCode> {
                     let mut ui = context.ui.labelled(format!("{:width$} | ", machine.name.as_str()));
                     scope.spawn(move || {
                         let context = &mut apart.context(&mut ui);
-                        let result = bring_up(context, Goal::Dev, &machine.name, flags, again);
+                        let result = bring_up(context, Goal::Dev, &machine.name, (flags, Input::Free), again);
                         let trips = context.round_trips;
                         ui.settle();
                         tell.send((&machine.name, result, trips)).unwrap_or_default();

@@ -5,6 +5,7 @@ mod mirror;
 mod network;
 
 use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -15,7 +16,7 @@ pub use network::{Network, Proxies};
 use crate::error::{Error, Result};
 use crate::linux::Transport;
 use crate::microvm::{DiskSize, Idle, ImageName, Memory, UserName, VmmChoice};
-use crate::suggest;
+use crate::{suggest, version};
 
 /// The machine that is meant when none is named.
 pub const DEFAULT_MACHINE: &str = "default";
@@ -50,6 +51,8 @@ impl Host {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
+    /// Of this file's form; without it, that of today.
+    pub version: Option<u64>,
     pub host: Option<Host>,
     pub machine: MachineDefaults,
     pub mirror: Mirror,
@@ -128,6 +131,12 @@ impl Settings {
 /// What the log shows (`MVM_LOG`), in the words of `tracing`.
 pub fn log_filter() -> Option<String> {
     environment("MVM_LOG")
+}
+
+/// The variable that holds a secret, whatever bytes it has.
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+pub fn secret(name: &str) -> Option<Vec<u8>> {
+    std::env::var_os(name).map(OsStringExt::into_vec)
 }
 
 /// The terminal's kind, as the guest's ncurses knows it.
@@ -224,8 +233,20 @@ fn read_file() -> Result<File> {
         return Ok(File::default());
     };
     let text = fs_err::read_to_string(&path)?;
+    // First of all: a newer mvm's has what this one does not know.
+    if let Ok(Numbered { version }) = toml::from_str(&text) {
+        version::SETTINGS
+            .check(version)
+            .map_err(|why| Error::usage(format!("{} cannot be used: {why}", path.display())))?;
+    }
     toml::from_str(&text)
         .map_err(|error| invalid_file(&path, &error, "mend the file, or name another one in MVM_CONFIG"))
+}
+
+/// Of a file of settings, whatever else is in it.
+#[derive(Deserialize)]
+struct Numbered {
+    version: Option<u64>,
 }
 
 /// That a file is not valid, and where; `hint` is for what is no slip of the pen.
@@ -267,6 +288,7 @@ mod tests {
     fn a_file_with_everything() {
         let file: File = toml::from_str(
             r#"
+            version = 1
             host = "native"
             [machine]
             image = "debian:trixie"

@@ -3,6 +3,7 @@
 //! A file appears under its digest by one rename, once it is whole and right. Until then it is `.partial`, which is also
 //! what two mvm that want the same file take turns by.
 
+mod kept;
 mod partial;
 
 use std::fs::DirBuilder;
@@ -11,6 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use kept::{Downloaded, kept, remove};
 use partial::Partial;
 
 use crate::config::{Network, Origin};
@@ -110,11 +112,19 @@ const FURTHER: u64 = 1 << 20;
 pub struct Downloads {
     client: Client,
     dir: PathBuf,
+    /// As long as this is there, nothing of the cache is cleared away.
+    _in_use: Option<fs_err::File>,
 }
 
 impl Downloads {
     pub fn new(network: &Network) -> error::Result<Self> {
-        Ok(Self { client: Client::new(network)?, dir: network.cache.clone() })
+        let dir = network.cache.clone();
+        // A cache that cannot be written to is told of by whoever has to.
+        let lock = make_folder(&dir).and_then(|()| fs_err::File::open(&dir)).ok();
+        if let Some(lock) = &lock {
+            lock.file().lock_shared()?;
+        }
+        Ok(Self { client: Client::new(network)?, dir, _in_use: lock })
     }
 
     pub fn client(&self) -> &Client {

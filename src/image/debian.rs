@@ -5,6 +5,7 @@ use std::fmt;
 use crate::config::Mirror;
 use crate::script;
 use crate::shell::Script;
+use crate::version;
 
 /// Free space the making of an image needs, in bytes: measured at its peak, with room to spare.
 pub const SPACE_NEEDED: u64 = 1 << 30;
@@ -34,6 +35,7 @@ pub fn build(suite: Suite, mirror: &Mirror) -> Script<String> {
     script!("image/debian" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
         .input("SUITE", suite.to_string())
         .input("MIRROR", mirror.debian.clone().unwrap_or_default())
+        .input("VERSION", version::IMAGE.version.to_string())
         .input("RECIPE", RECIPE.to_string())
 }
 

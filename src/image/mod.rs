@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256;
 use crate::script;
 use crate::shell::Script;
+use crate::version;
 
 pub use config::Config;
 pub(crate) use config::sshd_environment;
@@ -67,7 +68,10 @@ pub struct ImageFile {
 }
 
 impl Image {
-    pub const VERSION: u32 = 1;
+    /// Reads `image.json`; the error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        version::IMAGE.read(text)
+    }
 
     /// What its files take, in bytes; those that it shares with the image `debian` do not count.
     pub fn bytes(&self) -> u64 {
@@ -97,9 +101,10 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// Removes images that no machine uses; the answer is what that freed, in bytes.
-pub fn remove(ids: &[String]) -> Script<u64> {
+/// Removes images that no machine uses, and `golden` memories by their keys; the answer is what that freed, in bytes.
+pub fn remove(ids: &[String], golden: &[String]) -> Script<u64> {
     script!("image/remove" with ["cell/lib"], |answer| answer.get("FREED"))
+        .input("GOLDEN", golden.join(" "))
         .args(ids.iter().map(String::as_str))
 }
 

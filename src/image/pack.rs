@@ -11,6 +11,7 @@ use super::{Config, Image, ImageName, OwnName};
 use crate::digest::Sha256;
 use crate::script;
 use crate::shell::Script;
+use crate::version;
 
 /// What a base is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub fn seal(kind: Kind, name: &str, from: &str, source: &Source<'_>) -> Script<S
         .input("NAME", name)
         .input("FORMAT", kind.format())
         .input("FROM", from)
+        .input("VERSION", version::IMAGE.version.to_string())
         .input("META", source.members())
 }
 

@@ -18,7 +18,7 @@ pub use limactl::{Installed, LimaError, Limactl};
 pub use list::{Instance, Status};
 pub use plan::{Goal, Observed, Step, plan};
 pub use remedy::remedy;
-pub use repair::{still_booting, verify_pids};
+pub use repair::{still_booting, strangers, verify_pids};
 pub use template::{Sizes, render};
 
 /// The instance's name. (Its sockets' paths must stay short: `list::check_home`.)

@@ -1,6 +1,6 @@
 //! What mends an instance that Lima calls Broken.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::shell::{self, Call};
 
@@ -11,6 +11,16 @@ const PROGRAMS: &[&str] = &["limactl", "qemu", "lima-driver", "krunkit"];
 /// a PID may be anyone's. Returns those removed.
 pub fn verify_pids(dir: &Path) -> std::io::Result<Vec<String>> {
     let mut removed = Vec::new();
+    for (path, name) in strangers(dir)? {
+        fs_err::remove_file(&path)?;
+        removed.push(format!("{} ({name})", path.display()));
+    }
+    Ok(removed)
+}
+
+/// The PID files that name strangers, and what these are called.
+pub fn strangers(dir: &Path) -> std::io::Result<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
     for entry in fs_err::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "pid") {
@@ -18,12 +28,9 @@ pub fn verify_pids(dir: &Path) -> std::io::Result<Vec<String>> {
         }
         let pid = fs_err::read_to_string(&path)?;
         let name = program(pid.trim());
-        if name.as_deref().is_some_and(|name| !is_limas(name)) {
-            fs_err::remove_file(&path)?;
-            removed.push(format!("{} ({})", path.display(), name.unwrap_or_default()));
-        }
+        found.extend(name.filter(|name| !is_limas(name)).map(|name| (path, name)));
     }
-    Ok(removed)
+    Ok(found)
 }
 
 fn is_limas(name: &str) -> bool {

@@ -1,14 +1,14 @@
 //! A suspended machine's memory: what it was written by, and whether it may be resumed here and now.
 
 use super::HostFacts;
-use crate::ui;
 use crate::vmm::{Kind, Vmm, memory};
+use crate::{ui, version};
 
 /// The folder's `meta`, and how it stands now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Frozen {
-    /// Of the folder's form; see [`Frozen::FORMAT`].
-    format: u32,
+    /// Of `meta`, as it stands there.
+    version: String,
     vmm: String,
     vmm_version: String,
     accelerated: bool,
@@ -37,14 +37,12 @@ pub enum Thaw {
 }
 
 impl Frozen {
-    pub const FORMAT: u32 = 1;
-
     /// Reads the lines of `meta`, and what was seen of the files: `BYTES SIZE DISK_SIZE DISK_TIME`. What is missing is as empty.
     pub fn read<'a>(meta: impl Iterator<Item = &'a str>, now: &str) -> Self {
         let mut frozen = Self::default();
         for (key, value) in meta.filter_map(|line| line.split_once('=')) {
             match key {
-                "FORMAT" => frozen.format = value.parse().unwrap_or(0),
+                "FORMAT" => value.clone_into(&mut frozen.version),
                 "VMM_VERSION" => value.clone_into(&mut frozen.vmm_version),
                 "AS" => {
                     let (vmm, accelerator) = value.split_once(' ').unwrap_or_default();
@@ -68,14 +66,12 @@ impl Frozen {
 
     /// What is written into `meta` of the host that the machine runs on.
     pub fn facts(host: &HostFacts) -> String {
-        format!("FORMAT={}\nCPU={}\nKERNEL={}", Self::FORMAT, host.cpu, host.kernel)
+        format!("FORMAT={}\nCPU={}\nKERNEL={}", version::MEMORY.version, host.cpu, host.kernel)
     }
 
     /// The VMM that goes on from it; else why none can, and so only the disk is left.
     pub fn fits(&self, host: &HostFacts) -> Result<Vmm, String> {
-        if self.format != Self::FORMAT {
-            return Err("its memory was written by another version of mvm".to_owned());
-        }
+        version::MEMORY.check_text(&self.version)?;
         if self.memory == 0 || self.memory != self.memory_now {
             let Self { memory, memory_now, .. } = self;
             return Err(format!("its memory is not whole: {memory_now} bytes instead of {memory}"));
@@ -155,7 +151,8 @@ pub(in crate::microvm) mod tests {
         );
         assert!(other(&|host| host.kvm = Kvm::Missing).contains("KVM"));
         for (from, to, why) in [
-            ("FORMAT=1", "FORMAT=2", "another version of mvm"),
+            ("FORMAT=1", "FORMAT=2", "newer mvm"),
+            ("FORMAT=1", "", ""),
             ("MEMORY=512", "MEMORY=513", "512 bytes instead of 513"),
             ("DISK=1024 7.5", "DISK=1024 7.25", "disk was changed"),
             ("AS=firecracker", "AS=other", "does not know"),

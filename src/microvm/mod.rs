@@ -4,10 +4,13 @@ mod asked;
 mod change;
 mod diagnosis;
 mod environment;
+pub mod evidence;
 mod fork;
 mod frozen;
 mod golden;
 mod idle;
+mod kept;
+mod leftover;
 mod mount;
 mod net;
 mod observed;
@@ -15,6 +18,7 @@ pub mod overlay;
 mod plan;
 mod port;
 mod publish;
+mod secret;
 pub mod session;
 pub mod snapshot;
 mod spec;
@@ -34,6 +38,8 @@ pub use fork::{Forked, fork};
 pub use frozen::{Frozen, Thaw};
 pub use golden::Golden;
 pub use idle::Idle;
+pub use kept::{Kept, list as golden_memories};
+pub use leftover::{Kind as LeftoverKind, Leftover, leftovers, remove_leftovers};
 pub use mount::{GuestPath, MountSpec};
 pub use net::{Restriction, refuse_without_resolver, restrict, traffic};
 pub use observed::{
@@ -43,6 +49,7 @@ pub use observed::{
 pub use plan::{Goal, Lacking, Step, Wanted, pending, plan, readable_spec};
 pub use port::{Listen, Port, Protocol};
 pub use publish::{PortState, PortStates, Publication, forwarder, publish, socket};
+pub use secret::{Secret, SecretSource};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{
     Created, How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start, stop,
@@ -79,6 +86,7 @@ pub(crate) fn sample_machine(state: State) -> Machine {
         name: "web".parse().unwrap(),
         spec: Ok(sample_spec()),
         state,
+        image_id: Some("abc".into()),
         started_with: None,
         keys: None,
         disk_used: 0,

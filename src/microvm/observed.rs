@@ -126,6 +126,8 @@ pub struct Machine {
     /// What was asked for, or why that cannot be read.
     pub spec: Result<Spec, String>,
     pub state: State,
+    /// The image that it is made of, also where nothing else in its vm.json can be read.
+    pub image_id: Option<String>,
     /// What it was started with, where it runs.
     pub started_with: Option<Spec>,
     /// Present only when one machine was looked at.
@@ -331,15 +333,10 @@ fn read_image(line: &str) -> Option<ImageState> {
     let mut words = line.splitn(5, ' ');
     let folder = words.next()?.to_owned();
     let sizes: Vec<u64> = words.by_ref().take(3).map(|size| size.parse().unwrap_or(0)).collect();
-    let image: Image = match serde_json::from_str(words.next().unwrap_or_default()) {
+    let image = match Image::parse(words.next().unwrap_or_default()) {
         Ok(image) => image,
-        Err(error) => {
-            return Some(ImageState::Broken(folder, format!("image.json cannot be read: {error}")));
-        }
+        Err(why) => return Some(ImageState::Broken(folder, why)),
     };
-    if image.version > Image::VERSION {
-        return Some(ImageState::Broken(folder, "it was made by a newer mvm".to_owned()));
-    }
     let files = [("kernel", image.kernel.bytes), ("base", image.base.bytes), ("initrd", image.initrd.bytes)];
     for ((name, wanted), size) in files.into_iter().zip(sizes) {
         if size == 0 {
@@ -361,6 +358,9 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         // A machine's folder is its name; a rename that was cut off may have left another one in the file.
         Some(text) => Spec::parse(text).map(|spec| Spec { name: name.clone(), ..spec }),
     };
+    let image_id = spec
+        .as_ref()
+        .map_or_else(|_| answer.text(&of("SPEC")).and_then(image_of), |spec| Some(spec.image_id.clone()));
     let state = match answer.text(&of("CELL")) {
         None => match answer.text(&of("FROZEN")) {
             Some(meta) => {
@@ -397,6 +397,7 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         name,
         spec,
         state,
+        image_id,
         started_with,
         keys,
         disk_used,
@@ -408,14 +409,20 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
     })
 }
 
-/// `PID UPTIME VMM ACCELERATOR`
+/// What a vm.json names as its image that may be broken or a newer mvm's otherwise.
+fn image_of(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("\"image_id\"")?;
+    rest.split('"').nth(1).map(str::to_owned)
+}
+
+/// `PID UPTIME VMM ACCELERATOR`; the last two are the machine's own file's.
 fn read_running(cell: &str) -> Option<Running> {
     let mut words = cell.split(' ');
     Some(Running {
         pid: words.next()?.parse().ok()?,
         uptime: words.next()?.parse().ok()?,
-        vmm: words.next()?.to_owned(),
-        accelerated: words.next()? == "kvm",
+        vmm: words.next().unwrap_or("unknown").to_owned(),
+        accelerated: words.next() == Some("kvm"),
     })
 }
 

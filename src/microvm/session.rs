@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{MachineName, MountSpec, UserName, ssh};
+use super::{MachineName, MountSpec, Secret, UserName, secret, ssh};
 use crate::shell::Call;
 
 /// What ssh, and the script that starts it, end with when the guest was not reached. A command may end with it as well.
@@ -74,6 +74,14 @@ pub fn share(name: &MachineName, mount: &MountSpec, user: Option<&UserName>) -> 
     let mut call = enter(name, &ssh::quoted(&words.map(OsString::from)), true, None, None);
     call.argv.insert(HANGING_ON.len(), "USE=no".into());
     call
+}
+
+/// What hands secrets to the guest's memory, as `user`'s, where one is given; by standard input alone.
+pub fn secrets(name: &MachineName, user: Option<&str>, secrets: &[Secret]) -> Call {
+    const SECRETS: &str = include_str!("../../resources/guest/secrets");
+    let words = ["exec", "/run/mvm/busybox", "sh", "-c", SECRETS, "mvm-secrets", user.unwrap_or_default()];
+    let call = enter(name, &ssh::quoted(&words.map(OsString::from)), true, None, None);
+    Call { stdin: Some(secret::payload(secrets).into()), ..call }
 }
 
 /// What connects the standard streams with the machine's SSH server.

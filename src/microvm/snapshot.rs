@@ -8,14 +8,13 @@ use super::steps::{freezing, syncing};
 use super::{Frozen, HostFacts, Machine, MachineName, Spec};
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
+use crate::version;
 use crate::vmm::Kind;
 
 /// What `mvm exec --checkpoint` calls its snapshots, with a number after it.
 const CHECKPOINT: &str = "checkpoint-";
 /// How many of those stay, the newest.
 pub const CHECKPOINTS_KEPT: u32 = 3;
-/// Of a snapshot's `meta`.
-const FORMAT: u32 = 1;
 
 /// A snapshot's name within its machine: a letter or digit, then up to 39 of letters, digits, `.`, `_` and `-`, all lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,7 +131,8 @@ impl Of {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub name: SnapshotName,
-    format: u32,
+    /// Of its `meta`, or why that cannot be read.
+    version: Result<u32, String>,
     /// When it was taken, in unix seconds.
     pub at: u64,
     pub of: Of,
@@ -152,11 +152,7 @@ impl Snapshot {
 
     /// Whether this mvm can restore it at all; else why not.
     pub fn readable(&self) -> Result<(), String> {
-        if self.format == FORMAT {
-            Ok(())
-        } else {
-            Err("it was written by another version of mvm".to_owned())
-        }
+        self.version.clone().map(drop)
     }
 
     /// Why its memory would not be restored on this host, if it has one that would not.
@@ -175,7 +171,7 @@ pub fn last_checkpoint(snapshots: &[Snapshot]) -> Option<&Snapshot> {
 
 /// The snapshots of these machines, oldest first.
 pub fn list<'a>(machines: impl IntoIterator<Item = &'a MachineName>) -> Script<Vec<Snapshot>> {
-    script!("snapshot/list", |answer| Ok(read_list(answer)))
+    script!("snapshot/list" with ["vmm/kept"], |answer| Ok(read_list(answer)))
         .args(machines.into_iter().map(MachineName::as_str))
 }
 
@@ -200,7 +196,7 @@ fn read(key: &str, answer: &Answer) -> Option<Snapshot> {
     let frozen = of("FROZEN").map(|meta| Frozen::read(meta.split('\t'), lines("FROZEN_NOW")));
     Some(Snapshot {
         name: key.parse().ok()?,
-        format: meta("FORMAT").and_then(|value| value.parse().ok()).unwrap_or(0),
+        version: version::SNAPSHOT.check_text(meta("FORMAT").unwrap_or_default()),
         at: number("AT"),
         of: Of::read(meta("OF").unwrap_or_default()),
         disk: lines("DISK").parse().unwrap_or(0),
@@ -245,7 +241,10 @@ pub fn create(machine: &Machine, called: &Called, host: &HostFacts) -> Script<Ta
         Called::Tag(tag) => (tag.as_str(), 0),
         Called::Checkpoint => (CHECKPOINT, CHECKPOINTS_KEPT),
     };
-    script.input("FORMAT", FORMAT.to_string()).input("TAG", tag).input("KEEP", keep.to_string())
+    script
+        .input("FORMAT", version::SNAPSHOT.version.to_string())
+        .input("TAG", tag)
+        .input("KEEP", keep.to_string())
 }
 
 fn read_taken(answer: &Answer) -> Result<Taken, AnswerError> {

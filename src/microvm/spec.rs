@@ -9,6 +9,7 @@ use super::user::UserName;
 use super::{Environment, Idle, MountSpec, Port};
 use crate::image::ImageName;
 use crate::network::Policy;
+use crate::version;
 
 /// A machine's name: a letter or digit, then up to 30 letters, digits and hyphens, all lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -231,7 +232,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = version::MACHINE.version;
 
     /// `vm.json`, one line. It goes to scripts by standard input: its environment may hold secrets.
     pub fn line(&self) -> serde_json::Result<Vec<u8>> {
@@ -248,16 +249,7 @@ impl Spec {
 
     /// Reads `vm.json`; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let Version { version } =
-            serde_json::from_str(text).map_err(|error| format!("vm.json cannot be read: {error}"))?;
-        if version > Self::VERSION {
-            return Err(format!("vm.json has version {version}: it was written by a newer mvm"));
-        }
-        serde_json::from_str(text).map_err(|error| format!("vm.json cannot be read: {error}"))
+        version::MACHINE.read(text)
     }
 }
 
@@ -318,6 +310,7 @@ mod tests {
         assert!(older.mounts.is_empty() && older.ports.is_empty() && older.net.is_open());
         // A policy that cannot be read is not taken for an open one.
         assert!(Spec::parse(&text.replace("allow=example.org:443", "deny=all")).is_err());
+        assert_eq!(Spec::parse(&text.replace("\"version\":1,", "")), Spec::parse(&text));
         assert!(Spec::parse("").unwrap_err().contains("cannot be read"));
         assert!(Spec::parse(&text.replace("\"version\":1", "\"version\":9")).unwrap_err().contains("newer"));
         assert!(Spec::parse(&text.replace("web", "We b")).is_err());

@@ -12,8 +12,8 @@ use super::{Declared, FILE, provision};
 use crate::config::{self, CPUS};
 use crate::error::{Error, Result};
 use crate::microvm::{
-    Changes, DiskSize, Environment, Idle, ImageName, MachineName, Memory, MountSpec, Policy, Port, UserName,
-    VmmChoice,
+    Changes, DiskSize, Environment, Idle, ImageName, MachineName, Memory, MountSpec, Policy, Port,
+    SecretSource, UserName, VmmChoice,
 };
 
 /// One machine, or several by their names.
@@ -74,6 +74,11 @@ struct Machine {
     mounts: Option<Vec<MountSpec>>,
     /// Environment variables of all sessions in it
     env: Environment,
+    /// Secrets for its memory, as /run/secrets/NAME: `NAME` is the variable of that name on the host, `NAME=FILE` a file. Their values
+    /// are never in this file
+    #[serde(deserialize_with = "secrets")]
+    #[schemars(with = "Vec<String>")]
+    secrets: Vec<SecretSource>,
     /// The user that sessions in it are, made with sudo where it is missing; root without it
     #[serde(deserialize_with = "by_text")]
     #[schemars(with = "Option<String>")]
@@ -150,6 +155,7 @@ impl Machine {
             ports,
             mounts,
             env,
+            secrets,
             user,
             idle,
             net,
@@ -177,7 +183,8 @@ impl Machine {
             only_mounts,
             only_ports,
         };
-        Declared { name, changes, provision, depends_on }
+        let secrets = secrets.into_iter().map(|secret| secret.beneath(folder)).collect();
+        Declared { name, changes, secrets, provision, depends_on }
     }
 }
 
@@ -212,6 +219,15 @@ fn by_text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(value: D) -> Res
         }
     }
     value.deserialize_str(Text)?.parse().map(Some).map_err(de::Error::custom)
+}
+
+/// All but standard input, which is a command's.
+fn secrets<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<SecretSource>, D::Error> {
+    let secrets = Vec::<SecretSource>::deserialize(value)?;
+    match secrets.iter().find(|secret| secret.is_standard_input()) {
+        Some(secret) => Err(de::Error::custom(format!("`{}=-`: a file has no standard input", secret.name))),
+        None => Ok(secrets),
+    }
 }
 
 fn cpus<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u8>, D::Error> {

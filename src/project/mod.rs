@@ -14,7 +14,7 @@ pub use order::Order;
 
 use crate::config;
 use crate::error::{Error, Result};
-use crate::microvm::{Changes, MachineName};
+use crate::microvm::{Changes, MachineName, SecretSource};
 
 /// The file's name.
 pub const FILE: &str = "mvm.toml";
@@ -35,6 +35,8 @@ pub struct Project {
 pub struct Declared {
     pub name: MachineName,
     pub changes: Changes,
+    /// What is handed over at each start.
+    pub secrets: Vec<SecretSource>,
     pub provision: Vec<provision::Source>,
     /// Those that are started before.
     pub depends_on: Vec<MachineName>,

@@ -114,6 +114,7 @@ mod tests {
             Declared {
                 name: name.parse().unwrap(),
                 changes: Changes::default(),
+                secrets: Vec::new(),
                 provision: Vec::new(),
                 depends_on: needed.split_whitespace().map(|name| name.parse().unwrap()).collect(),
             }

@@ -8,6 +8,7 @@
 mod keeper;
 mod session;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Result, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use keeper::{Machine, Runs, keep};
 
+use crate::disk;
 use crate::lock::Lock;
 use crate::microvm::{MachineName, MountSpec};
 use crate::shell::{self, Call};
@@ -64,6 +66,28 @@ impl Place {
     /// `side` tells Linux sides apart, which may all have a machine of that name.
     pub fn new(state: &Path, side: &str, name: &MachineName) -> Self {
         Self { folder: state.join("shares").join(side), name: name.clone() }
+    }
+
+    /// Those that there are files of on this host.
+    pub fn all(state: &Path, side: &str) -> Vec<Self> {
+        let files = fs_err::read_dir(state.join("shares").join(side)).into_iter().flatten().flatten();
+        let names = files.filter_map(|file| file.path().file_stem()?.to_str()?.parse().ok());
+        let names: BTreeSet<MachineName> = names.collect();
+        names.iter().map(|name| Self::new(state, side, name)).collect()
+    }
+
+    pub fn name(&self) -> &MachineName {
+        &self.name
+    }
+
+    /// Whether a keeper lives.
+    pub fn is_kept(&self) -> bool {
+        self.lock().exists() && !self.is_lost()
+    }
+
+    /// What its files take of the disk.
+    pub fn bytes(&self) -> u64 {
+        [self.log(), self.socket(), self.lock()].iter().map(|file| disk::blocks(file)).sum()
     }
 
     fn file(&self, kind: &str) -> PathBuf {

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufWriter, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub use answer::{Answer, AnswerError, skip_to_mark};
@@ -30,11 +31,29 @@ pub struct Call {
 }
 
 /// What a command reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Payload {
     Bytes(Vec<u8>),
     /// A file of this host: as large as it may be, it takes no memory.
     File(PathBuf),
+}
+
+/// It may hold secrets: whoever prints it sees how much it is.
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+        }
+    }
+}
+
+/// Variables of mvm's own environment that no command inherits.
+static WITHHELD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// From now on no command inherits these variables.
+pub fn withhold(names: impl IntoIterator<Item = String>) {
+    WITHHELD.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
 }
 
 impl From<Vec<u8>> for Payload {
@@ -75,6 +94,9 @@ impl Call {
     fn command(&self) -> Command {
         let mut command = Command::new(self.program());
         command.args(self.argv.iter().skip(1));
+        for name in WITHHELD.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            command.env_remove(name);
+        }
         command
     }
 }

@@ -9,6 +9,7 @@ pub mod release;
 
 pub use release::Release;
 
+use crate::bootstrap::Task;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::microvm::{HostFacts, Kvm, Program, Spec, VmmChoice};
@@ -162,11 +163,19 @@ pub fn kvm_trouble(kvm: Kvm) -> Option<String> {
     Some(why.to_owned())
 }
 
+/// What lets this user open /dev/kvm, where that is all that is missing.
+pub fn kvm_task(host: &HostFacts) -> Option<Task> {
+    (host.kvm == Kvm::Denied).then(|| Task::KvmGroup { user: host.user.clone() })
+}
+
 /// What makes KVM usable.
 pub fn kvm_remedy(host: &HostFacts) -> String {
     match host.kvm {
         Kvm::Usable => String::new(),
-        Kvm::Denied => format!("run `sudo usermod -aG kvm {}` and log in again", host.user),
+        Kvm::Denied => {
+            let task = kvm_task(host).map(|task| task.shown()).unwrap_or_default();
+            format!("run `{task}` and log in again")
+        }
         Kvm::Missing => {
             "load the module (`sudo modprobe kvm_intel` or `kvm_amd`), or switch on virtualization \
                          in the firmware or, in a VM, nested virtualization in its settings"

@@ -214,6 +214,11 @@ impl TestHost {
         self.run(args, true, folder)
     }
 
+    /// As [`TestHost::mvm_as_is`], with all there is to trace.
+    pub(crate) fn mvm_traced(&self, args: &[&str]) -> Seen {
+        self.run_with(args, false, "", &[("MVM_LOG", "trace")])
+    }
+
     /// Runs mvm as whoever runs the tests.
     pub(crate) fn mvm_as_is(&self, args: &[&str]) -> Seen {
         self.run(args, false, "")
@@ -224,6 +229,10 @@ impl TestHost {
     }
 
     fn run(&self, args: &[&str], ordinary: bool, folder: &str) -> Seen {
+        self.run_with(args, ordinary, folder, &[])
+    }
+
+    fn run_with(&self, args: &[&str], ordinary: bool, folder: &str, variables: &[(&str, &str)]) -> Seen {
         let mut command = if ordinary && is_root() {
             let mut command = Command::new(which("setpriv").expect("util-linux is there"));
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(self.binary());
@@ -242,6 +251,7 @@ impl TestHost {
             .env("FAKES", self.path("home"))
             .env("LIMA_HOME", self.path("home/lima"))
             .env("COLUMNS", "100")
+            .envs(variables.iter().copied())
             .stdin(std::process::Stdio::null())
             .output()
             .unwrap();

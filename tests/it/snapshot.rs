@@ -128,7 +128,7 @@ fn a_snapshot_that_was_damaged_is_refused() {
     for (file, text, why) in [
         ("disk.img", "writtem", "was changed since it was taken"),
         ("disk.img", "", "has lost its disk"),
-        ("meta", "FORMAT=2\n", "another version of mvm"),
+        ("meta", "FORMAT=2\n", "newer mvm"),
     ] {
         host.write(&format!("{WEB}/disk.img"), "now");
         host.write(&format!("{taken}/{file}"), text);

@@ -31,4 +31,5 @@ mod session;
 mod snapshot;
 mod suspend;
 mod terminal;
+mod trust;
 mod tutorial;

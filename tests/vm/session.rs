@@ -3,13 +3,16 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::host::{Who, any_host, host};
+use crate::host::{Seen, Who, any_host, host};
+use crate::trust;
 
 fn the_first_machine(who: Who) {
     let Some(host) = host(who) else { return };
     host.forget("default");
-    let seen = host.mvm(&["dev", "--", "sh", "-c", "uname -s; exit 42"]);
+    let args = ["dev", "--secret", "TOKEN", "--", "sh", "-c", "uname -s; exit 42"];
+    let seen = Seen::new(&args, host.mvm_command(&args).env("TOKEN", trust::VALUE).output().unwrap());
     assert_eq!((seen.code, seen.stdout.as_str()), (42, "Linux\n"), "{seen}");
+    let first = seen;
     // The second one enters the same machine.
     let pid = host.status("default")["pid"].clone();
     let seen = host.ok(&["dev", "--", "hostname"]);
@@ -18,6 +21,11 @@ fn the_first_machine(who: Who) {
     // Without a terminal and without a command there is nothing to enter.
     let seen = host.ok(&["dev"]);
     assert!(seen.stderr.contains("mvm ssh default"), "{seen}");
+    trust::a_secret_is_in_the_guests_memory_alone(&host, "default", &first);
+    trust::verified(&host, "default");
+    if who == Who::Root {
+        trust::another_user_can_do_nothing(&host, "default");
+    }
     host.ok(&["destroy", "default", "--yes"]);
 }
 

@@ -1,7 +1,7 @@
 # image/debian: makes the image `debian`: base, kernel and initrd, without root. Safe to repeat, safe to kill: the image
 # appears by one rename, and the next run removes what a killed one left and takes up the packages it had downloaded.
-# In: SUITE, MIRROR (empty: Debian's own), RECIPE (its number, for image.json). Out: ID, IMAGE (its image.json).
-: "${SUITE:?}" "${MIRROR=}" "${RECIPE:?}"
+# In: SUITE, MIRROR (empty: Debian's own), RECIPE (its number, for image.json), VERSION (of image.json). Out: ID, IMAGE (its image.json).
+: "${SUITE:?}" "${MIRROR=}" "${RECIPE:?}" "${VERSION:?}"
 arch=$(uname -m)
 case $arch in
   x86_64) flavour=cloud-amd64 ;;
@@ -265,8 +265,8 @@ files=$(printf '"kernel":{"version":"%s",%s},"base":{"format":"squashfs",%s},"in
   "$version" "$(entry "$work/kernel")" "$(entry "$work/base")" "$(entry "$work/initrd")")
 read -r id _ < <(sha256sum <<<"$files")
 id=${id:0:12}
-printf '{"version":1,"id":"%s","name":"debian","suite":"%s","arch":"%s","created":%s,"recipe":%s,%s,"init":"/sbin/init"}\n' \
-  "$id" "$SUITE" "$arch" "$EPOCHSECONDS" "$RECIPE" "$files" >"$work/image.json"
+printf '{"version":%s,"id":"%s","name":"debian","suite":"%s","arch":"%s","created":%s,"recipe":%s,%s,"init":"/sbin/init"}\n' \
+  "$VERSION" "$id" "$SUITE" "$arch" "$EPOCHSECONDS" "$RECIPE" "$files" >"$work/image.json"
 place "$work" "$id"
 rm -rf "$cache"
 answer ID "$id"

@@ -1,5 +1,6 @@
-# image/remove: removes images with their golden memories, and what cut-off makings of others left. Refuses those that a machine is made of. Safe to repeat.
-# In: "$@" their ids. Out: FREED (bytes).
+# image/remove: removes images, and golden memories that are of no use any more. Refuses those that a machine is made of. Safe to repeat.
+# In: GOLDEN (keys of golden memories, between blanks), "$@" the images' ids. Out: FREED (bytes).
+: "${GOLDEN?}"
 lock .images
 images=$MVM_HOME/images
 for id in "$@"; do
@@ -21,13 +22,8 @@ for id in "$@"; do
   rm -rf "${images:?}/.gone"
 done
 rm -rf "${images:?}/.import.partial"
-# Golden memories of images that are gone, and those that no run went on from for a month: they may fit nothing here any more.
 exec 8>"$MVM_HOME/locks/.golden"
 flock 8
-for golden in "$MVM_HOME"/golden/*/ "$MVM_HOME"/golden/.new/; do
-  [[ -d $golden ]] || continue
-  image=$(sed -n 's/^IMAGE=//p' "$golden/frozen/meta" 2>/dev/null) || image=''
-  if [[ -z $image || ! -e $images/$image || -n $(find "$golden" -maxdepth 0 -mtime +30) ]]; then rm -rf "$golden"; fi
-done
+for key in $GOLDEN; do rm -rf "$MVM_HOME/golden/$key"; done
 freed=$(($(free) - before))
 answer FREED $((freed > 0 ? freed : 0))

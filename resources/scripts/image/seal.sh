@@ -1,7 +1,7 @@
 # image/seal: makes an image of the base that image/pack made, and of the kernel and the tools of the image `debian`. Safe to
 # repeat: it appears by one rename.
-# In: NAME, FORMAT (of the base), FROM (the id of the image `debian`), META (more of image.json). Out: ID.
-: "${NAME:?}" "${FORMAT:?}" "${FROM:?}" "${META?}"
+# In: NAME, FORMAT (of the base), FROM (the id of the image `debian`), META (more of image.json), VERSION (of image.json). Out: ID.
+: "${NAME:?}" "${FORMAT:?}" "${FROM:?}" "${META?}" "${VERSION:?}"
 images=$MVM_HOME/images
 work=$images/.import.partial
 lock .images
@@ -31,8 +31,8 @@ files=$(printf '"kernel":{"version":"%s",%s},"base":{"format":"%s",%s},"initrd":
 # mksquashfs writes the time into a base: META has the digest of what it was made of, so the same once more is the same image.
 read -r id _ < <(sha256sum <<<"$NAME $META $FORMAT $(entry_of kernel) $(entry_of base)")
 id=${id:0:12}
-printf '{"version":1,"id":"%s","name":"%s","suite":"","arch":"%s","created":%s,%s%s}\n' \
-  "$id" "$NAME" "$HOSTTYPE" "$EPOCHSECONDS" "$files" "${META:+,$META}" >image.json ||
+printf '{"version":%s,"id":"%s","name":"%s","suite":"","arch":"%s","created":%s,%s%s}\n' \
+  "$VERSION" "$id" "$NAME" "$HOSTTYPE" "$EPOCHSECONDS" "$files" "${META:+,$META}" >image.json ||
   give_up no-space "cannot write $work/image.json"
 wait "$syncing" || true
 place "$work" "$id"

@@ -1,7 +1,7 @@
 # image/ubuntu: makes the image `ubuntu` of the kernel and the base that image/receive took. Safe to repeat, safe to kill:
 # the image appears by one rename.
-# In: KERNEL_SHA256, BASE_SHA256, KERNEL_KEY, BASE_KEY (where they come from), KERNEL_VERSION, RELEASE. Out: ID.
-: "${KERNEL_SHA256:?}" "${BASE_SHA256:?}" "${KERNEL_KEY:?}" "${BASE_KEY:?}" "${KERNEL_VERSION:?}" "${RELEASE:?}"
+# In: KERNEL_SHA256, BASE_SHA256, KERNEL_KEY, BASE_KEY (where they come from), KERNEL_VERSION, RELEASE, VERSION (of image.json). Out: ID.
+: "${KERNEL_SHA256:?}" "${BASE_SHA256:?}" "${KERNEL_KEY:?}" "${BASE_KEY:?}" "${KERNEL_VERSION:?}" "${RELEASE:?}" "${VERSION:?}"
 images=$MVM_HOME/images
 work=$images/.ubuntu.partial
 # Packages stay here until the image is there.
@@ -48,8 +48,8 @@ files=$(printf '"kernel":{"version":"%s","key":"%s",%s},"base":{"format":"squash
   "$KERNEL_VERSION" "$KERNEL_KEY" "$(entry kernel)" "$BASE_KEY" "$(entry base)" "$(entry initrd)")
 read -r id _ < <(sha256sum <<<"$files")
 id=${id:0:12}
-printf '{"version":1,"id":"%s","name":"ubuntu","suite":"","release":"%s","arch":"%s","created":%s,%s,"init":"/sbin/init"}\n' \
-  "$id" "$RELEASE" "$HOSTTYPE" "$EPOCHSECONDS" "$files" >image.json || give_up no-space "cannot write $work/image.json"
+printf '{"version":%s,"id":"%s","name":"ubuntu","suite":"","release":"%s","arch":"%s","created":%s,%s,"init":"/sbin/init"}\n' \
+  "$VERSION" "$id" "$RELEASE" "$HOSTTYPE" "$EPOCHSECONDS" "$files" >image.json || give_up no-space "cannot write $work/image.json"
 place "$work" "$id"
 rm -rf "$cache"
 answer ID "$id"

@@ -21,6 +21,9 @@ fork=$machines/.$NAME.fork
 # Of one that was killed.
 rm -rf "$fork"
 mkdir "$fork"
+# It is of use until all are made of it, and this machine's lock goes with the first of theirs.
+exec 7<"$fork"
+flock 7
 freeze_undone() { rm -rf "$fork"; }
 trap freeze_undone EXIT
 freeze_live "$fork" "$@"

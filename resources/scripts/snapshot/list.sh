@@ -1,7 +1,7 @@
 # snapshot/list: the snapshots of machines. Reads only.
 # In: "$@" machines' names.
-# Out: for each snapshot SNAPSHOT (NAME@TAG); under that, META, DISK (bytes that its disk takes), SPEC (its vm.json), and where it has a memory FROZEN
-#      and FROZEN_NOW (as look answers them).
+# Out: for each snapshot SNAPSHOT (NAME@TAG); under that, META, DISK (bytes that its disk takes), SPEC (its vm.json), and FROZEN and FROZEN_NOW
+#      where it has a memory (vmm/kept).
 shopt -s nullglob
 for name in "$@"; do
   for dir in "$MVM_HOME/machines/$name"/snapshots/*/; do
@@ -15,10 +15,6 @@ for name in "$@"; do
     [[ ! -e $dir/frozen/vm.json ]] || json=$dir/frozen/vm.json
     { IFS= read -r json <"$json"; } 2>/dev/null || json=''
     answer "SPEC.$key" "$json"
-    [[ -e $dir/frozen/meta ]] || continue
-    answer "FROZEN.$key" "$(tr '\n' '\t' <"$dir/frozen/meta")"
-    answer "FROZEN_NOW.$key" "$(($(stat -c '%b * %B' "$dir/frozen/memory" 2>/dev/null || echo 0))) $(
-      stat -c %s "$dir/frozen/memory" 2>/dev/null || echo 0
-    ) $(stat -c '%s %.9Y' "$dir/disk.img" 2>/dev/null)"
+    answer_kept "$key" "$dir"
   done
 done

@@ -18,5 +18,8 @@ tar -xzf release.tgz "$file" || die release "there is no $file in the release"
 said=$("./$file" --version) || die release "Firecracker $VERSION does not start here: ${said%%$'\n'*}"
 [[ ${said%%$'\n'*} == "Firecracker $VERSION" ]] || die release "the release has another version: ${said%%$'\n'*}"
 sync "$file"
+read -r digest _ < <(sha256sum "$file")
+# What it was when its release was verified, for `mvm verify`.
+printf '%s\n' "$digest" >"$bin/.$name.sha256"
 mv -T "$file" "$bin/$name"
 [[ $CHOOSE != yes ]] || ln -sfn "$name" "$bin/firecracker"

@@ -150,7 +150,7 @@ fn find<'a>(observed: &'a Observed, name: &str) -> Result<&'a Made> {
 fn users<'a>(observed: &'a Observed, id: &str) -> Vec<&'a str> {
     let machines = observed.machines.iter();
     machines
-        .filter(|machine| machine.spec.as_ref().is_ok_and(|spec| spec.image_id == id))
+        .filter(|machine| machine.image_id.as_deref() == Some(id))
         .map(|machine| machine.name.as_str())
         .collect()
 }

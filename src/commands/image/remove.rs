@@ -5,7 +5,7 @@ use super::{find, users};
 use crate::commands::{Context, images};
 use crate::error::{Error, Result};
 use crate::image;
-use crate::microvm::{ImageState, Observed, Scope};
+use crate::microvm::{ImageState, Observed, Scope, golden_memories};
 use crate::ui::{self, Ui};
 
 const EXAMPLES: &str = "\
@@ -28,7 +28,8 @@ Examples:
 
 /// Remove what is of no use any more: images that a newer one of the same name stands for, and broken ones
 ///
-/// Asks first, and says what it frees. Images that machines use stay.
+/// Asks first, and says what it frees. Images that machines use stay. Golden memories, which `mvm run` goes on from, go with their
+/// image, and where no run on this host will go on from them. What else is left over is for `mvm gc`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = PRUNE_EXAMPLES)]
 pub(super) struct Prune {
@@ -59,7 +60,8 @@ pub(super) fn rm(context: &mut Context<'_>, args: &Rm) -> Result<ExitCode> {
         }
         ids.push(id.to_owned());
     }
-    remove(context, &ids)
+    let golden: Vec<String> = golden(context, &observed, &ids)?.into_iter().map(|(key, _)| key).collect();
+    remove(context, &ids, &golden)
 }
 
 pub(super) fn prune(context: &mut Context<'_>, args: &Prune) -> Result<ExitCode> {
@@ -75,13 +77,18 @@ pub(super) fn prune(context: &mut Context<'_>, args: &Prune) -> Result<ExitCode>
         };
         context.ui.say(line);
     }
+    let golden = golden(context, &observed, &ids)?;
+    for (_, line) in &golden {
+        context.ui.say(line);
+    }
+    let golden: Vec<String> = golden.into_iter().map(|(key, _)| key).collect();
     if ids.is_empty() {
         context.ui.say("There is no image to remove.");
     }
     if context.settings.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    if !ids.is_empty() && !context.settings.yes {
+    if !(context.settings.yes || ids.is_empty() && golden.is_empty()) {
         if !Ui::can_ask() {
             return Err(Error::usage("nothing was removed: there is no terminal to ask on")
                 .hint("give `--yes` to remove them"));
@@ -90,7 +97,22 @@ pub(super) fn prune(context: &mut Context<'_>, args: &Prune) -> Result<ExitCode>
             return Ok(ExitCode::FAILURE);
         }
     }
-    remove(context, &ids)
+    remove(context, &ids, &golden)
+}
+
+/// The golden memories that are of no use once the images `ids` are gone: their keys, and a line each.
+fn golden(context: &mut Context<'_>, observed: &Observed, ids: &[String]) -> Result<Vec<(String, String)>> {
+    let kept = context.run(&golden_memories())?;
+    let useless = kept.into_iter().filter_map(|memory| {
+        let why = if ids.contains(&memory.image) {
+            "its image goes".to_owned()
+        } else {
+            memory.useless(observed)?
+        };
+        let line = format!("golden memory {}, {}: {why}", memory.key, ui::size(memory.bytes));
+        Some((memory.key, line))
+    });
+    Ok(useless.collect())
 }
 
 /// Images that no machine uses: all, or those that a newer one stands for, and broken ones.
@@ -111,17 +133,20 @@ fn useless(observed: &Observed, all: bool) -> Vec<&str> {
     ids.filter(|id| users(observed, id).is_empty() && (all || !newest.contains(id))).collect()
 }
 
-fn remove(context: &mut Context<'_>, ids: &[String]) -> Result<ExitCode> {
+fn remove(context: &mut Context<'_>, ids: &[String], golden: &[String]) -> Result<ExitCode> {
     if context.settings.dry_run {
         for id in ids {
             context.ui.data(format!("remove the image {id}"));
+        }
+        for key in golden {
+            context.ui.data(format!("remove the golden memory {key}"));
         }
         return Ok(ExitCode::SUCCESS);
     }
     // What is being made is not to be cleared away.
     let _lock = images::lock(context)?;
-    let freed = context.run(&image::remove(ids))?;
-    if !ids.is_empty() || freed > 0 {
+    let freed = context.run(&image::remove(ids, golden))?;
+    if !ids.is_empty() || !golden.is_empty() || freed > 0 {
         context.ui.say(format!("Removed; {} of disk are free again.", ui::size(freed)));
     }
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,7 @@ use super::oci::{self, Parsed};
 use super::pack::Kind;
 use super::{Config, Image, check_squashfs};
 use crate::digest::Sha256;
+use crate::version;
 
 /// What was found in a file.
 #[derive(Debug)]
@@ -101,11 +102,13 @@ fn of_archive(archive: &Archive, arch: &str) -> Result<Found, String> {
 
 fn exported(archive: &Archive, arch: &str) -> Result<Found, String> {
     let text = archive.text("image.json", LARGEST_TEXT)?;
-    let unreadable = |error| format!("its image.json cannot be read: {error}");
-    let image: Image = serde_json::from_slice(&text).map_err(unreadable)?;
-    if image.version > Image::VERSION {
-        return Err("it was exported by a newer mvm".to_owned());
-    } else if image.arch != arch {
+    let object = serde_json::from_slice(&text)
+        .map_err(|error| format!("its image.json cannot be read: {error}"))
+        .and_then(|object| version::IMAGE.upgrade(object))?;
+    let json = Value::Object(object);
+    let image: Image = serde_json::from_value(json.clone())
+        .map_err(|error| format!("its image.json cannot be read: {error}"))?;
+    if image.arch != arch {
         return Err(format!("it is made for {}, and machines here are {arch}", image.arch));
     }
     // Before much is sent: their digests are checked where they arrive.
@@ -116,8 +119,7 @@ fn exported(archive: &Archive, arch: &str) -> Result<Found, String> {
         }
     }
     let digest = format!("sha256:{}", Sha256::of(&text));
-    let content = Content::Exported(serde_json::from_slice(&text).map_err(unreadable)?);
-    Ok(Found { content, config: image.config, digest })
+    Ok(Found { content: Content::Exported(json), config: image.config, digest })
 }
 
 /// What `docker save` and `podman save` write: `manifest.json`, and the files that it names.

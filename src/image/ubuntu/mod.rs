@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::http::HttpError;
 use crate::script;
 use crate::shell::Script;
+use crate::version;
 
 /// Free space the image needs, in bytes.
 pub const SPACE_NEEDED: u64 = 512 << 20;
@@ -194,6 +195,7 @@ impl Files {
     /// Makes the image of what was sent; its answer is the image's id.
     pub fn make(&self) -> Script<String> {
         script!("image/ubuntu" with ["cell/lib", "image/lib"], |answer| answer.get("ID"))
+            .input("VERSION", version::IMAGE.version.to_string())
             .input("KERNEL_SHA256", self.kernel.sha256.to_string())
             .input("BASE_SHA256", self.base.sha256.to_string())
             .input("KERNEL_KEY", &self.keys.kernel)
