@@ -37,7 +37,7 @@ impl fmt::Display for Seen {
 
 /// Waits until `is_so`; fails with `what` when it does not come about in a time that no healthy host needs.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + Duration::from_mins(3);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what} did not come about");
         std::thread::sleep(Duration::from_millis(50));
