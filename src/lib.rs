@@ -11,7 +11,7 @@
 //! - [`access`]: what lets other tools into machines.
 //! - [`doctor`], [`bootstrap`]: what the Linux side needs, and its installation.
 //! - [`image`]: kernel, base and initrd; the seed of a machine.
-//! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell.
+//! - [`vmm`]: Firecracker and QEMU. [`network`]: the layout inside a cell, and what a machine may reach.
 //! - [`lima`]: the Lima VM in which machines run where this host is no Linux.
 //! - [`download`], [`http`], [`digest`]: what comes from the network, verified.
 //! - [`transfer`]: files and trees as archives. [`disk`]: what files take. [`lock`]: several mvm on one host.
