@@ -17,12 +17,13 @@
 //! - [`transfer`]: files and trees as archives. [`disk`]: what files take. [`lock`]: several mvm on one host.
 //! - [`version`]: of the files that mvm writes and reads again.
 //! - [`suggest`]: what was meant by a name that is not there.
-//! - [`hostile`]: what others give, for the fuzzers.
+//! - [`hostile`]: what others give, for the fuzzers. [`checkpoint`]: where faults are tried.
 //! - [`linux`]: where Linux is. [`shell`]: processes and scripts.
 
 pub mod access;
 pub mod bench;
 pub mod bootstrap;
+pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -18,5 +18,14 @@ die() {
   answer DIED "$1 $2"
   exit 64
 }
+# checkpoint NAME: between two steps. Nothing happens here, but a test may have the script wait (src/checkpoint.rs).
+checkpoint() {
+  [[ ${MVM_CHECKPOINT-} == "$1="* ]] || return 0
+  local file=${MVM_CHECKPOINT#*=} clock
+  exec {clock}<> <(:)
+  [[ -e $file.passed ]] || { echo "$BASHPID" >"$file.new" && mv "$file.new" "$file"; }
+  until [[ -e $file.passed ]]; do read -r -t 0.01 -u "$clock" _ || true; done
+  exec {clock}>&-
+}
 trap 'answer FAILED "line $LINENO: $BASH_COMMAND"' ERR
 : "${MVM_HOME:=${XDG_DATA_HOME:-$HOME/.local/share}/mvm}"

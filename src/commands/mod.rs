@@ -61,6 +61,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::checkpoint;
 use crate::cli::{Cli, Command};
 use crate::config::{Host, Settings};
 use crate::error::{Error, Result};
@@ -97,6 +98,7 @@ pub struct Lap {
 impl Context<'_> {
     /// Runs a script, its progress shown.
     pub fn run<T>(&mut self, script: &Script<T>) -> Result<T> {
+        checkpoint::before(script.name())?;
         self.round_trips += 1;
         let Self { linux, ui, laps, .. } = self;
         let from = Instant::now();
@@ -109,6 +111,7 @@ impl Context<'_> {
 
     /// Runs a script once, with what `feed` writes as its standard input.
     pub fn feed<T>(&mut self, script: &Script<T>, feed: crate::shell::Feed<'_>) -> Result<T> {
+        checkpoint::before(script.name())?;
         self.round_trips += 1;
         let Self { linux, ui, .. } = self;
         script.run_fed(&**linux, feed, &mut |event| ui.event(event)).map_err(with_remedy)

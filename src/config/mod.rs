@@ -13,6 +13,7 @@ use serde::Deserialize;
 pub use mirror::{Mirror, Origin};
 pub use network::{Network, Proxies};
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::linux::Transport;
 use crate::microvm::{DiskSize, Idle, ImageName, Memory, UserName, VmmChoice};
@@ -115,6 +116,9 @@ impl Settings {
     pub fn resolve(flags: Flags) -> Result<Self> {
         let Flags { host, yes, dry_run, offline } = flags;
         let file = read_file()?;
+        if let Some(text) = checkpoint() {
+            Checkpoint::parse(&text)?;
+        }
         let default_host = if cfg!(target_os = "linux") { Host::Native } else { Host::Lima };
         Ok(Self {
             host: host.or(file.host).unwrap_or(default_host),
@@ -137,6 +141,11 @@ pub fn log_filter() -> Option<String> {
 #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
 pub fn secret(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(OsStringExt::into_vec)
+}
+
+/// Where a test has mvm wait ([`crate::checkpoint`]).
+pub fn checkpoint() -> Option<String> {
+    environment("MVM_CHECKPOINT")
 }
 
 /// The terminal's kind, as the guest's ncurses knows it.

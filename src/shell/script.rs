@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use super::{Answer, AnswerError, Call, Event, Feed, Output, Patience, Payload, exit_code};
+use crate::config;
 use crate::linux::Linux;
 
 /// A script ready to be sent; `T` is what its answer is read into.
@@ -105,6 +106,8 @@ impl<T> Script<T> {
             word.push(value);
             argv.push(word);
         }
+        // `sudo` and ssh pass nothing on by themselves.
+        argv.extend(config::checkpoint().map(|checkpoint| format!("MVM_CHECKPOINT={checkpoint}").into()));
         argv.extend(["bash", "-c", &self.body, self.name].map(OsString::from));
         argv.extend(self.args.iter().cloned());
         Call { argv, stdin: self.stdin.clone(), terminal: false }

@@ -21,6 +21,7 @@ mod gc;
 mod image;
 mod install;
 mod lima;
+mod matrix;
 mod oci;
 mod packaging;
 mod policy;

@@ -9,7 +9,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -23,13 +23,13 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn sources() -> String {
+pub(crate) fn sources() -> String {
     let texts = files(&root().join("src")).into_iter().map(|file| fs_err::read_to_string(file).unwrap());
     texts.collect()
 }
 
 /// `script!("a/b" with ["lib"], …)`: the script's name and its libraries, for each script in the sources.
-fn uses(source: &str) -> Vec<(String, Vec<String>)> {
+pub(crate) fn uses(source: &str) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for part in source.split("script!(\"").skip(1) {
         let Some((name, rest)) = part.split_once('"') else {

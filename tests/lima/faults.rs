@@ -90,3 +90,47 @@ fn a_clock_that_stood_still_is_set() {
     assert!(now() - seen.stdout.trim().parse::<u64>().unwrap() < 3_000, "{seen}");
     lima.ok(&["destroy", "box", "--yes"]);
 }
+
+/// A command that waits at one of its steps in the VM (src/checkpoint.rs), until that is done away with.
+fn waits_at(lima: &Lima, args: &[&str], place: &str) -> std::process::Child {
+    lima.ok(&["shell", "--", "rm -f /tmp/reached /tmp/reached.passed"]);
+    let mut command = lima.mvm_command(args);
+    command.env("MVM_CHECKPOINT", format!("{place}=/tmp/reached"));
+    let mvm =
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_until(place, || lima.mvm(&["shell", "--", "test -e /tmp/reached"]).code == 0);
+    mvm
+}
+
+/// The host agent is killed, or the VM is stopped, in the midst of a command: `dev` mends it, and what was fsynced is there.
+#[test]
+fn a_command_whose_vm_goes_away_is_taken_up_by_the_next() {
+    let Some(lima) = lima() else { return };
+    agent(&lima);
+    lima.ok(&["dev", "box", "--", "echo kept > /root/file; sync"]);
+    for (args, place) in [(&["stop", "box"][..], "stop.asked"), (&["start", "box", "-d"], "start.supervised")]
+    {
+        for stops in [false, true] {
+            let mut mvm = waits_at(&lima, args, place);
+            if stops {
+                assert_eq!(lima.limactl(&["stop", "-f", "mvm"]).code, 0);
+            } else {
+                end("KILL", lima.pid("ha"));
+            }
+            mvm.kill().unwrap();
+            mvm.wait().unwrap();
+            for args in [&["status"][..], &["status", "--json"]] {
+                lima.ok(args);
+            }
+            let seen = lima.ok(&["dev", "box", "--", "cat /root/file"]);
+            assert_eq!(seen.stdout, "kept\n", "{place}: {seen}");
+            if args[0] == "start" {
+                lima.ok(&["stop", "box"]);
+            }
+        }
+        lima.ok(&["stop", "box"]);
+    }
+    lima.ok(&["destroy", "box", "--yes"]);
+    let left = lima.ok(&["shell", "--", "ls -A ~/.local/share/mvm/machines"]).stdout;
+    assert_eq!(left, "");
+}

@@ -20,6 +20,7 @@ mod image;
 mod kernel;
 mod kill;
 mod lifecycle;
+mod matrix;
 mod mount;
 mod network;
 mod oci;

@@ -118,8 +118,10 @@ event() {
 remove_machine() {
   local machine=$MVM_HOME/machines/$1 gone=$MVM_HOME/machines/.$1.gone
   cell_end "$machine"
+  checkpoint remove.ended
   # By a rename first: what is half removed is no machine any more.
   rm -rf "$gone" "$MVM_HOME/machines/.$1".{new,fork}
   [[ ! -e $machine ]] || mv -T "$machine" "$gone"
+  checkpoint remove.renamed
   rm -rf "$gone"
 }

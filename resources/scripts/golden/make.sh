@@ -24,6 +24,7 @@ mapfile -t words <<<"$MASTER"
 master_connects "${words[@]}" || die not-running "the machine \`$NAME\` lets nobody connect"
 # What it wrote need not be on its disk: whoever cannot go on from its memory boots from an empty one.
 freeze_live "$new"
+checkpoint golden.frozen
 origin_keys . "$new/frozen/origin"
 # Its SSH server may wait: for a run the connection that is there will do.
 : >"$new/frozen/origin/later"
@@ -39,6 +40,7 @@ trap - EXIT
   for old in "$golden"/*/; do
     if [[ ${old%/} == "$golden/$GOLDEN" ]] || grep -q -x -F "$like" "$old/frozen/meta"; then rm -rf "$old"; fi
   done
+  checkpoint golden.synced
   mv -T "$new" "$golden/$GOLDEN"
   sync "$golden"
 ) </dev/null >/dev/null 2>&1 3>&- 9>&- &

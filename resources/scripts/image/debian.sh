@@ -260,6 +260,7 @@ trap - INT TERM HUP
 mv "$work/vmlinux" "$work/kernel"
 version=$(<"$work/version")
 remove "$work/space" "$work/log" "$work/kernel.log" "$work/version"
+checkpoint debian.built
 
 files=$(printf '"kernel":{"version":"%s",%s},"base":{"format":"squashfs",%s},"initrd":{%s}' \
   "$version" "$(entry "$work/kernel")" "$(entry "$work/base")" "$(entry "$work/initrd")")

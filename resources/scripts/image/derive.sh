@@ -9,6 +9,7 @@ lock .images
 rm -rf "$work"
 mkdir -p "$work" || give_up no-space "cannot make $work"
 cat >"$work/kernel" || give_up no-space "cannot write $work/kernel"
+checkpoint derive.written
 sha256 "$work/kernel"
 [[ $SHA256 == "$KERNEL_SHA256" ]] || give_up cut "the kernel did not arrive whole: its SHA-256 is $SHA256"
 for file in "$images/$FROM"/{base,initrd,tools}; do

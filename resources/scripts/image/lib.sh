@@ -27,9 +27,11 @@ place() {
   local images=$MVM_HOME/images
   find "$1" -type f -links 1 -exec chmod 0400 {} +
   sync "$1"/* "$1"
+  checkpoint image.synced
   rm -rf "${images:?}/.gone"
   [[ ! -e $images/$2 ]] || mv -T "$images/$2" "$images/.gone"
   mv -T "$1" "$images/$2"
+  checkpoint image.placed
   sync "$images"
   rm -rf "${images:?}/.gone"
 }

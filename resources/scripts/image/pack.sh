@@ -24,4 +24,5 @@ case $KIND in
     cat >"$work/base" || give_up no-space "cannot write $work/base"
     ;;
 esac
+checkpoint pack.written
 answer BYTES "$(stat -c %s "$work/base")"

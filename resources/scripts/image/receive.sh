@@ -6,6 +6,7 @@ lock .images
 mkdir -p "$work"
 new=$work/$FILE.new
 cat >"$new" || give_up no-space "cannot write $new"
+checkpoint receive.written
 wanted=$SHA256
 sha256 "$new"
 [[ $SHA256 == "$wanted" ]] || give_up cut "the file did not arrive whole: its SHA-256 is $SHA256 instead of $wanted"

@@ -19,6 +19,7 @@ before=$(free)
 for id in "$@"; do
   # By a rename first: what is half removed is no image any more.
   [[ ! -e $images/$id ]] || mv -T "$images/$id" "$images/.gone"
+  checkpoint image-remove.renamed
   rm -rf "${images:?}/.gone"
 done
 rm -rf "${images:?}/.import.partial"

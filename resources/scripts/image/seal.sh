@@ -16,6 +16,7 @@ for file in kernel initrd tools; do
   rm -f "$file"
   ln "$from/$source" "$file" 2>/dev/null || cp "$from/$source" "$file" || give_up no-space "cannot write $work/$file"
 done
+checkpoint seal.linked
 # To the disk while its digest is made.
 sync base &
 syncing=$!
@@ -35,5 +36,6 @@ printf '{"version":%s,"id":"%s","name":"%s","suite":"","arch":"%s","created":%s,
   "$VERSION" "$id" "$NAME" "$HOSTTYPE" "$EPOCHSECONDS" "$files" "${META:+,$META}" >image.json ||
   give_up no-space "cannot write $work/image.json"
 wait "$syncing" || true
+checkpoint seal.described
 place "$work" "$id"
 answer ID "$id"

@@ -12,6 +12,7 @@ if [[ ! -e $machine/vm.json ]]; then
   rm -rf "$new"
   mkdir -p "$new/run"
   printf '%s\n' "$vm_json" >"$new/vm.json"
+  checkpoint create.begun
   make_keys "$new/keys" "$NAME" &
   keys=$!
   golden=$MVM_HOME/golden/${GOLDEN:-}
@@ -25,9 +26,11 @@ if [[ ! -e $machine/vm.json ]]; then
   # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody.
   sync "$new/vm.json" "$new"/keys/*
   event "$new" "created"
+  checkpoint create.made
   # Left from a destroy or a create that was cut off: without a vm.json it holds nothing of the user's.
   rm -rf "$machine"
   mv -T "$new" "$machine"
+  checkpoint create.placed
 fi
 answer CREATED "$NAME"
 answer_keys "$machine" "$NAME"

@@ -14,6 +14,7 @@ for name in "$@"; do
   step "Removing the machine $name"
   measure "$machine"
   remove_machine "$name"
+  checkpoint remove.removed
   unlock "$name"
 done
 if [[ $ALL == yes && -d $MVM_HOME ]]; then

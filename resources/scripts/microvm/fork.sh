@@ -27,6 +27,7 @@ flock 7
 freeze_undone() { rm -rf "$fork"; }
 trap freeze_undone EXIT
 freeze_live "$fork" "$@"
+checkpoint fork.frozen
 origin_keys . "$fork/frozen/origin"
 rm -f "$fork/frozen/vm.json"
 event . "forked: ${#clones[@]}"
@@ -41,7 +42,9 @@ make() {
   go_on_from "$fork" "$new" || die no-space "the disk of \`$NAME\` could not be copied for \`$1\`"
   event "$new" "forked from $NAME"
   sync "$new/vm.json" "$new"/keys/*
+  checkpoint fork.made
   mv -T "$new" "$machines/$1"
+  checkpoint fork.placed
 }
 for clone in "${clones[@]}"; do
   lock "${clone%% *}"

@@ -11,6 +11,7 @@ fi
 step "Growing the disk of $NAME"
 : >disk.grows
 (($(stat -c %s disk.img) >= DISK_BYTES)) || truncate -s "$DISK_BYTES" disk.img
+checkpoint grow.truncated
 if ! { vmm_open "$VMM" && vmm_says "$GROW"; }; then
   answer FAULT "${VMM_FAULT:-its VMM does not answer}"
   exit 0
@@ -19,6 +20,7 @@ said=$(timeout 300 nsenter -t "$VMM_PID" -U -n --preserve-credentials "$@" 2>&1 
   answer FAULT "the guest does not grow its file system: ${said##*$'\n'}"
   exit 0
 }
+checkpoint grow.grown
 # It runs with it.
 shopt -s extglob
 runs=$(<run/vm.json)

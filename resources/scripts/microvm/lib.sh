@@ -146,8 +146,10 @@ finish_restore() {
     # A memory belongs to its disk.
     rm -rf frozen frozen.new disk.grows
     mv restore/disk.img disk.img
+    checkpoint restore.disk
   fi
   [[ ! -d restore/frozen ]] || mv -T restore/frozen frozen
+  checkpoint restore.memory
   sync .
   rm -rf restore
 }
@@ -156,6 +158,7 @@ finish_restore() {
 write_spec() {
   printf '%s\n' "$1" >vm.json.new || die no-space "cannot write $PWD/vm.json"
   sync vm.json.new
+  checkpoint spec.written
   mv vm.json.new vm.json
 }
 

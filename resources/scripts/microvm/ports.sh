@@ -12,6 +12,7 @@ IFS= read -r now <vm.json || true
 if [[ $vm_json != "$now" ]]; then
   write_spec "$vm_json"
   event . "$CHANGE"
+  checkpoint ports.written
 fi
 if ! cell_alive . || ! cell_vmm .; then
   answer RUNS no
@@ -21,6 +22,7 @@ fi
 [[ -d run/ports ]] || die old-cell "the machine \`$NAME\` was started by an older mvm, which publishes no ports"
 want_ports
 kill -USR2 "$CELL_PID"
+checkpoint ports.asked
 ports_settled
 answer RUNS yes
 answer_ports PORT

@@ -17,9 +17,12 @@ known() {
   mv keys/known_hosts.new keys/known_hosts
 }
 known "mvm-$NAME,mvm-$NEW_NAME"
+checkpoint rename.known
 mv -T "$old" "$new"
+checkpoint rename.moved
 # What follows is for people: a machine's folder is its name.
 known "mvm-$NEW_NAME"
 [[ -z $vm_json ]] || write_spec "$vm_json"
 event . "renamed: $NAME → $NEW_NAME"
+checkpoint rename.written
 rm -f "$MVM_HOME/locks/$NAME"

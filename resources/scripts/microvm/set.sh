@@ -9,4 +9,5 @@ lock "$NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
 refuse_stale "$before"
 write_spec "$vm_json"
+checkpoint set.written
 event . "set: $CHANGES"

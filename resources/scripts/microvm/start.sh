@@ -24,6 +24,7 @@ grow() {
   ((size < DISK_BYTES)) || [[ -e disk.grows ]] || return 0
   step "Growing the disk of $NAME"
   : >disk.grows
+  checkpoint start.grows
   ((size >= DISK_BYTES)) || truncate -s "$DISK_BYTES" disk.img
   # 1 is a file system that was mended.
   e2fsck -fp disk.img || (($? == 1)) || die disk "the disk $machine/disk.img is damaged: try \`e2fsck -fy\` on it"
@@ -76,9 +77,12 @@ launch() {
   prepare
   grow
   write_spec "$vm_json"
+  checkpoint start.prepared
   cat "../../images/$IMAGE/initrd" - >run/initrd || die no-space "cannot write $machine/run/initrd"
   : >console.log
+  checkpoint start.written
   supervise "$@"
+  checkpoint start.supervised
 }
 
 # thaw: goes on where the machine was suspended, or where another one stood whose keys are in frozen/origin. False, with LOST as the
@@ -112,9 +116,11 @@ thaw() {
   if ! { vmm_open "${AS%% *}" && vmm_says "$THAW_LOAD"; }; then
     LOST="${VMM_FAULT:-the VMM ended at once}"
   else
+    checkpoint start.loaded
     # From here on the disk changes: after a loss of power nothing else would tell.
     cat /proc/sys/kernel/random/boot_id >frozen/thawing
     [[ -e run/origin/later ]] || sync frozen/thawing frozen
+    checkpoint start.thawing
     vmm_says "$UNPAUSE" || LOST=$VMM_FAULT
   fi
   if [[ -n $LOST ]]; then
@@ -123,6 +129,7 @@ thaw() {
   fi
   # Firecracker has the memory mapped, and the next suspension writes on from it; one of another machine may be others' as well.
   [[ ! -d run/origin ]] || rm -f frozen/memory
+  checkpoint start.resumed
   mv frozen run/thawed
   [[ $VMM == firecracker ]] || rm -rf run/thawed
   if [[ -d run/origin ]]; then
@@ -173,6 +180,7 @@ greet() {
   wait "$guest" && { [[ ! -d run/origin ]] || [[ $said == 'done' ]]; }
 }
 
+checkpoint start.locked
 finish_restore
 check_resolver
 started=no resumed=no adopted=no golden=no
@@ -234,6 +242,7 @@ if [[ $ready == yes ]]; then
   if [[ $started == yes ]]; then
     event "$machine" "up: its SSH server answers after $((SECONDS - began)) s"
   fi
+  checkpoint start.ready
   # Spares a look the reading of the console.
   : >run/up
   if [[ $resumed == yes ]]; then

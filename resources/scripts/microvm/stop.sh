@@ -5,6 +5,7 @@
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
 ! cd "$machine" 2>/dev/null || finish_restore
+checkpoint stop.locked
 how=none began=${EPOCHREALTIME/./}
 if cell_alive "$machine"; then
   how=forced
@@ -33,11 +34,13 @@ if cell_alive "$machine"; then
   fi
   [[ $how == clean ]] || console_tail "$machine"
 fi
+checkpoint stop.asked
 case $how in
   clean) event "$machine" "stop: it shut down" ;;
   forced) event "$machine" "stop: ended by force after $SECONDS_TO_WAIT s" ;;
 esac
 cell_end "$machine"
+checkpoint stop.ended
 # A memory fits no other boot.
 [[ $how != none || ! -e $machine/frozen/meta ]] || how=discarded
 rm -rf "$machine/frozen" "$machine/frozen.new"

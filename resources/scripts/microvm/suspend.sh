@@ -26,11 +26,14 @@ freeze_memory
 freeze_over
 freeze_meta disk.img
 sync disk.img frozen.new/* frozen.new
+checkpoint suspend.synced
 mv -T frozen.new frozen
 sync .
 trap - EXIT
+checkpoint suspend.placed
 # What is on the disk counts from here on.
 cell_end .
+checkpoint suspend.ended
 event . "$why"
 answer BYTES "$(($(stat -c '%b * %B' frozen/memory)))"
 answer PAUSED "$FROZEN_FOR"

@@ -15,6 +15,7 @@ trap 'rm -rf "$new"' EXIT
 rm -rf "$new"
 # Its memory is only ever read: what changes in the new machine is not written onto it.
 copy_snapshot "snapshots/$TAG" "$new" yes
+checkpoint clone.copied
 mkdir "$new/run"
 make_keys "$new/keys" "$NEW_NAME"
 printf '%s\n' "$vm_json" >"$new/vm.json"
@@ -28,7 +29,9 @@ fi
 sync "$new/vm.json" "$new"/keys/*
 [[ $MEMORY == no ]] || sync "$new"/frozen/origin/* "$new/frozen"
 event "$new" "made of $NAME@$TAG"
+checkpoint clone.made
 rm -rf "$machine"
 mv -T "$new" "$machine"
+checkpoint clone.placed
 trap - EXIT
 answer MEMORY "$MEMORY"

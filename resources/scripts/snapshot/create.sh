@@ -50,6 +50,7 @@ began=${EPOCHREALTIME/./} FROZEN_FOR=0 SYNCED=yes
 new=snapshots/.new
 mkdir $new
 freeze_undone() { rm -rf $new; }
+checkpoint snapshot.begun
 trap freeze_undone EXIT
 if [[ $of == running ]]; then
   freeze_live $new "$@"
@@ -61,12 +62,15 @@ else
   fi
 fi
 cp vm.json $new/vm.json
+checkpoint snapshot.copied
 printf 'FORMAT=%s\nAT=%s\nOF=%s\nDISK=%s\n' "$FORMAT" "$EPOCHSECONDS" "$of" "$(disk_identity $new/disk.img)" >$new/meta
 shopt -s nullglob
 sync $new/* $new/frozen/* $new
+checkpoint snapshot.synced
 mv -T $new "snapshots/$TAG"
 trap - EXIT
 sync snapshots
+checkpoint snapshot.placed
 event . "snapshot: $TAG"
 # Of a series the newest stay.
 if [[ -n $series ]] && ((KEEP > 0)); then

@@ -18,9 +18,11 @@ if [[ $MOVE == no ]]; then
   ! grep -q '^AS=qemu ' "$from/frozen/meta" 2>/dev/null || links=yes
   copy_snapshot "$from" restore.new "$links"
 fi
+checkpoint restore.copied
 # Should this be killed in the next moments, the disk is to be whole.
 ! { cell_alive . && cell_vmm . && sshd_was_up .; } || guest_syncs 10 "$@" || true
 cell_end .
+checkpoint restore.ended
 if [[ $MOVE == yes ]]; then
   [[ $MEMORY == yes ]] || rm -rf "$from/frozen"
   mv -T "$from" restore
@@ -29,6 +31,7 @@ else
   trap - EXIT
 fi
 sync .
+checkpoint restore.decided
 finish_restore
 event . "restored: $TAG"
 answer MEMORY "$MEMORY"

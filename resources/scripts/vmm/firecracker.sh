@@ -17,9 +17,11 @@ file=release-$VERSION-$(uname -m)/$name-$(uname -m)
 tar -xzf release.tgz "$file" || die release "there is no $file in the release"
 said=$("./$file" --version) || die release "Firecracker $VERSION does not start here: ${said%%$'\n'*}"
 [[ ${said%%$'\n'*} == "Firecracker $VERSION" ]] || die release "the release has another version: ${said%%$'\n'*}"
+checkpoint firecracker.unpacked
 sync "$file"
 read -r digest _ < <(sha256sum "$file")
 # What it was when its release was verified, for `mvm verify`.
 printf '%s\n' "$digest" >"$bin/.$name.sha256"
 mv -T "$file" "$bin/$name"
+checkpoint firecracker.placed
 [[ $CHOOSE != yes ]] || ln -sfn "$name" "$bin/firecracker"

@@ -47,6 +47,7 @@ freeze_begin() {
   elif [[ $BASE == yes ]]; then
     mv run/thawed/memory run/out/memory
   fi
+  checkpoint freeze.begun
 }
 
 # go_on: the machine lives on as it was.
@@ -62,6 +63,7 @@ freeze_pause() {
   vmm_says "$PAUSE" || die vmm "the VMM of \`$NAME\` does not pause: $VMM_FAULT"
   # What the guest had asked of its disk just before is done by the time of the next answer.
   [[ $VMM == qemu ]] || vmm_says 'GET /' || die vmm "the VMM of \`$NAME\` does not answer: $VMM_FAULT"
+  checkpoint freeze.paused
 }
 
 # freeze_memory: writes the memory of a machine that stands still.
@@ -90,6 +92,7 @@ freeze_memory() {
       die vmm "the memory of \`$NAME\` is not whole ($size bytes), and it runs on"
   fi
   [[ ! -e run/vm.json ]] || ln run/vm.json frozen.new/vm.json
+  checkpoint freeze.written
 }
 
 # freeze_take FILE…: what the VMM wrote, out of its reach. It is not believed: a link would be followed later, to files that are not its own.
@@ -134,9 +137,11 @@ freeze_live() {
   [[ $copied == yes ]] || die no-space "the disk of \`$NAME\` could not be copied, and it runs on"
   vmm_says "$UNPAUSE" || die vmm "the machine \`$NAME\` does not go on: $VMM_FAULT"
   freeze_over
+  checkpoint freeze.goes-on
   freeze_meta "$into/disk.img"
   # Nothing of it tells any more that the machine stands still.
   mv -T frozen.new "$into/frozen"
+  checkpoint freeze.kept
   trap freeze_undone EXIT
   # Where a copy takes no space the next suspension goes on writing from one.
   [[ $BASE == no ]] || cp --reflink=always "$into/frozen/memory" run/thawed/memory 2>/dev/null || rm -f run/thawed/memory
