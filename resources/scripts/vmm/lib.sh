@@ -3,7 +3,7 @@
 
 # vmm_open KIND: opens the way to the VMM of a cell, and waits for one that is just starting. False when it ends meanwhile.
 vmm_open() {
-  VMM=$1 SAID=0 VMM_SINCE=$SECONDS
+  VMM=$1 SAID=0 VMM_REPLY='' VMM_SINCE=$SECONDS
   if [[ $VMM == qemu ]]; then
     exec {QMP_OUT}<>run/qmp.out {QMP_IN}<>run/qmp.in
     # QEMU refuses it from the second time on.
