@@ -219,7 +219,10 @@ QUIET=512 carried=0 ticker='' not_before=0
 # The VMM's namespaces are there when inside.sh says so.
 exec {ready}<> <(:)
 export SUPERVISOR=$$ READY=$ready
-identity $$ >run/cell.new && mv run/cell.new run/cell
+# Without it nobody would know of the cell.
+{ identity $$ >run/cell.new && mv run/cell.new run/cell; } || exit 1
+# Until here whoever started it has the machine's lock.
+exec 9>&-
 
 holder='' vmm='' pasta='' resolver='' follower='' halt='' tail='' timer='' reason='' trouble=no waiting=no
 trap 'reason=${reason:-"ended by mvm"}; end' TERM INT HUP
@@ -229,7 +232,10 @@ unshare --user --map-root-user --net --ipc --uts setpriv --pdeathsig KILL --no-n
   unshare --mount --pid --fork --kill-child -- bash run/inside.sh "$@" &
 holder=$!
 read -r -t 10 -u "$ready" vmm || vmm=$holder
-identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm
+if ! { identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm; }; then
+  reason='it could not be noted which process its VMM is'
+  kill -KILL "$holder"
+fi
 connect
 open_ports
 resolve

@@ -59,9 +59,10 @@ prepare() {
   event . "start: $AS"
 }
 
-# supervise VMM…: the cell outlives this script: it has its own session, and none of our files.
+# supervise VMM…: the cell outlives this script: it has its own session, and none of our files but the lock, until it is known.
 supervise() {
-  setsid bash run/cell.sh "$@" </dev/null >>vmm.log 2>&1 3>&- 9>&- &
+  setsid bash run/cell.sh "$@" </dev/null >>vmm.log 2>&1 3>&- &
+  supervisor=$!
 }
 
 # launch VMM…: boots. What was frozen would not fit the disk any more.
@@ -183,7 +184,7 @@ greet() {
 checkpoint start.locked
 finish_restore
 check_resolver
-started=no resumed=no adopted=no golden=no
+started=no resumed=no adopted=no golden=no supervisor=''
 [[ ! -e frozen/origin/later && ! -e run/origin/later ]] || golden=yes
 # A supervisor without a VMM that has not begun is one at its end.
 if ! cell_alive "$machine" || { [[ -s run/vmm ]] && ! cell_vmm "$machine"; }; then
@@ -233,7 +234,7 @@ while ((SECONDS < deadline)); do
     ready=yes
     break
   fi
-  if [[ -e run/exit ]] || { [[ -s run/cell ]] && ! cell_alive "$machine"; }; then
+  if [[ -e run/exit ]] || { [[ -s run/cell ]] && ! cell_alive "$machine"; } || { [[ -n $supervisor ]] && ! kill -0 "$supervisor" 2>/dev/null; }; then
     break
   fi
   read -r -t 0.02 -u "$clock" _ || true

@@ -20,6 +20,7 @@ vmm_open() {
 
 # vmm_may_come: whether an answer is worth waiting for. One that is just starting may not have said yet who it is.
 vmm_may_come() {
+  [[ -z ${supervisor:-} ]] || kill -0 "$supervisor" 2>/dev/null || return 1
   [[ ! -e run/exit ]] && { cell_vmm . || ((SECONDS - VMM_SINCE < 60)); }
 }
 
