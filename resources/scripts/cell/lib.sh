@@ -114,6 +114,21 @@ event() {
   { printf '%s %s\n' "$time" "$2" >>"$1/events.log"; } 2>/dev/null || true
 }
 
+# sweep: removes what killed makings and removals of machines left, unless somebody is at work on one.
+sweep() {
+  local left name
+  for left in "$MVM_HOME"/machines/.*.{new,gone,fork} "$MVM_HOME"/locks/[!.]*; do
+    [[ -e $left ]] || continue
+    name=${left##*/} name=${name#.} name=${name%.*}
+    [[ $left != */locks/* || ! -e $MVM_HOME/machines/$name ]] || continue
+    (
+      exec 9>>"$MVM_HOME/locks/$name" && flock --nonblock 9 || exit 0
+      [[ $left == */locks/* ]] || rm -rf "$left"
+      [[ -e $MVM_HOME/machines/$name ]] || rm -f "$MVM_HOME/locks/$name"
+    )
+  done
+}
+
 # remove_machine NAME: ends a machine and removes all that is its own, under its lock.
 remove_machine() {
   local machine=$MVM_HOME/machines/$1 gone=$MVM_HOME/machines/.$1.gone

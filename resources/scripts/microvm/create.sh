@@ -32,6 +32,7 @@ if [[ ! -e $machine/vm.json ]]; then
   mv -T "$new" "$machine"
   checkpoint create.placed
 fi
+sweep
 answer CREATED "$NAME"
 answer_keys "$machine" "$NAME"
 if [[ -n ${GOLDEN:-} && -e $machine/frozen/meta ]]; then

@@ -17,6 +17,7 @@ for name in "$@"; do
   checkpoint remove.removed
   unlock "$name"
 done
+sweep
 if [[ $ALL == yes && -d $MVM_HOME ]]; then
   step "Removing images and all else in $MVM_HOME"
   measure "$MVM_HOME"
