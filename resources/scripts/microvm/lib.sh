@@ -138,8 +138,13 @@ guest_syncs() {
 }
 
 # finish_restore: what a restored snapshot has left to do. From the moment that the folder `restore` is there, what it holds is the
-# machine's; a restore that was killed is brought to its end by whoever comes next. In the machine's folder, under its lock.
+# machine's; a restore that was killed is brought to its end by whoever comes next. And what others left that were killed, goes. In the
+# machine's folder, under its lock.
 finish_restore() {
+  local left
+  for left in restore.new snapshots/.new snapshots/.gone disk.img.new vm.json.new keys/known_hosts.new; do
+    [[ ! -e $left ]] || rm -rf "$left"
+  done
   [[ -d restore ]] || return 0
   cell_end .
   if [[ -e restore/disk.img ]]; then
