@@ -46,6 +46,8 @@ make() {
   mv -T "$new" "$machines/$1"
   checkpoint fork.placed
 }
+# The machine's lock stays with this file descriptor: another fork of it would begin with the removal of this one's folder.
+exec 7>&9
 for clone in "${clones[@]}"; do
   lock "${clone%% *}"
   make "${clone%% *}" "${clone#* }"
