@@ -252,11 +252,13 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
   fi
 done
 # All were asked at once: the guest's kernel takes a connection, or two seconds are over.
-deadline=$((SECONDS + 2))
+uptime
+deadline=$((UPTIME + 200))
 for name in "${!asked[@]}"; do
   read -r answers pid <<<"${asked[$name]}"
-  left=$((deadline - SECONDS))
-  if read -r -t "$((left > 0 ? left : 0)).1" -u "$answers"; then
+  uptime
+  left=$((deadline > UPTIME ? deadline - UPTIME : 0))
+  if read -r -t "$((left / 100)).1" -u "$answers"; then
     answer "SSHD.$name" answers
   else
     answer "SSHD.$name" silent

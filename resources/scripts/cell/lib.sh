@@ -1,5 +1,11 @@
 # Cells and locks, for the scripts that look at them or end them.
 
+# uptime: hundredths of a second since the host's boot in UPTIME. What waits goes by it: the host's clock may be set meanwhile.
+uptime() {
+  read -r UPTIME _ </proc/uptime
+  UPTIME=$((10#${UPTIME/./}))
+}
+
 # lock NAME: one script at a time for a machine. The lock is file descriptor 9, which what lives on must not inherit.
 lock() {
   local file=$MVM_HOME/locks/$1

@@ -223,8 +223,9 @@ fi
 
 # Without a fork: the console is read as it grows, a read that times out is the clock.
 exec {console}<console.log {clock}<> <(:)
-text='' ready=no began=$SECONDS deadline=$((SECONDS + BOOT_SECONDS))
-while ((SECONDS < deadline)); do
+uptime
+text='' ready=no began=$UPTIME
+while uptime && ((UPTIME < began + BOOT_SECONDS * 100)); do
   if IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || [[ -n $chunk ]]; then
     text+=$chunk
     # A chatty guest must not make this slow; a mark may be cut by the end of a read.
@@ -241,7 +242,7 @@ while ((SECONDS < deadline)); do
 done
 if [[ $ready == yes ]]; then
   if [[ $started == yes ]]; then
-    event "$machine" "up: its SSH server answers after $((SECONDS - began)) s"
+    event "$machine" "up: its SSH server answers after $(((UPTIME - began) / 100)) s"
   fi
   checkpoint start.ready
   # Spares a look the reading of the console.

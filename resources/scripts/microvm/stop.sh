@@ -6,19 +6,19 @@ lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
 ! cd "$machine" 2>/dev/null || finish_restore
 checkpoint stop.locked
-how=none began=${EPOCHREALTIME/./}
+uptime
+how=none began=$UPTIME
 if cell_alive "$machine"; then
   how=forced
   if ((SECONDS_TO_WAIT > 0)) && cell_vmm "$machine"; then
     step "Stopping $NAME"
     cd "$machine"
-    deadline=$((began + SECONDS_TO_WAIT * 1000000))
     exec {clock}<> <(:)
     asking='' patience=$SECONDS_TO_WAIT
     ask_guest "$@"
     # The connection that is there may be the one thing that hangs.
     [[ ${ASK[0]} != ssh ]] || patience=5
-    while cell_alive "$machine" && ((${EPOCHREALTIME/./} < deadline)); do
+    while cell_alive "$machine" && uptime && ((UPTIME < began + SECONDS_TO_WAIT * 100)); do
       # In the background, since the answer dies with the guest; and again, since a guest that boots does not listen yet.
       if [[ -z $asking ]]; then
         timeout "$patience" "${ASK[@]}" </dev/null 3>&- 9>&- &
@@ -45,4 +45,5 @@ checkpoint stop.ended
 [[ $how != none || ! -e $machine/frozen/meta ]] || how=discarded
 rm -rf "$machine/frozen" "$machine/frozen.new"
 answer HOW "$how"
-answer TOOK $(((${EPOCHREALTIME/./} - began) / 10000))
+uptime
+answer TOOK $((UPTIME - began))

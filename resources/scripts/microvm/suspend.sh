@@ -19,7 +19,8 @@ fi
 
 freeze_room no
 step "Suspending $NAME"
-began=${EPOCHREALTIME/./}
+uptime
+began=$UPTIME
 freeze_begin "$@"
 freeze_pause
 freeze_memory
@@ -37,5 +38,6 @@ checkpoint suspend.ended
 event . "$why"
 answer BYTES "$(($(stat -c '%b * %B' frozen/memory)))"
 answer PAUSED "$FROZEN_FOR"
-answer TOOK $(((${EPOCHREALTIME/./} - began) / 1000))
+uptime
+answer TOOK $(((UPTIME - began) * 10))
 answer SYNCED "$SYNCED"

@@ -46,7 +46,8 @@ fi
 room_for "$needed" || die no-space "that may take $((needed >> 20)) MiB, and $((FREE >> 20)) MiB are free"
 
 step "Taking the snapshot $NAME@$TAG"
-began=${EPOCHREALTIME/./} FROZEN_FOR=0 SYNCED=yes
+uptime
+began=$UPTIME FROZEN_FOR=0 SYNCED=yes
 new=snapshots/.new
 mkdir $new
 freeze_undone() { rm -rf $new; }
@@ -84,5 +85,6 @@ answer OF "$of"
 answer DISK "$(($(stat -c '%b * %B' "snapshots/$TAG/disk.img")))"
 [[ $of == stopped ]] || answer MEMORY "$(($(stat -c '%b * %B' "snapshots/$TAG/frozen/memory")))"
 answer PAUSED "$FROZEN_FOR"
-answer TOOK $(((${EPOCHREALTIME/./} - began) / 1000))
+uptime
+answer TOOK $(((UPTIME - began) * 10))
 answer SYNCED "$SYNCED"

@@ -108,6 +108,8 @@ freeze_take() {
 # shellcheck disable=SC2034 # so is this
 freeze_over() {
   FROZEN_FOR=$(((${EPOCHREALTIME/./} - FROZEN_SINCE) / 1000))
+  # The host's clock was set meanwhile.
+  ((FROZEN_FOR >= 0)) || FROZEN_FOR=0
 }
 
 # freeze_meta DISK: what is known of the memory, and of the disk that it belongs to.

@@ -3,7 +3,8 @@
 
 # vmm_open KIND: opens the way to the VMM of a cell, and waits for one that is just starting. False when it ends meanwhile.
 vmm_open() {
-  VMM=$1 SAID=0 VMM_REPLY='' VMM_SINCE=$SECONDS
+  uptime
+  VMM=$1 SAID=0 VMM_REPLY='' VMM_SINCE=$UPTIME
   if [[ $VMM == qemu ]]; then
     exec {QMP_OUT}<>run/qmp.out {QMP_IN}<>run/qmp.in
     # QEMU refuses it from the second time on.
@@ -21,7 +22,8 @@ vmm_open() {
 # vmm_may_come: whether an answer is worth waiting for. One that is just starting may not have said yet who it is.
 vmm_may_come() {
   [[ -z ${supervisor:-} ]] || kill -0 "$supervisor" 2>/dev/null || return 1
-  [[ ! -e run/exit ]] && { cell_vmm . || ((SECONDS - VMM_SINCE < 60)); }
+  uptime
+  [[ ! -e run/exit ]] && { cell_vmm . || ((UPTIME - VMM_SINCE < 6000)); }
 }
 
 # vmm_says LINES: says them one after the other. False at the first that fails, and then VMM_FAULT has what was answered;
