@@ -48,7 +48,8 @@ prepare() {
   printf '%s' "$RESOLVE" >run/resolver.sh
   printf '%s' "$NAMES" >run/names.pl
   printf '%s' "${SUSPEND:-}" >run/suspend.sh
-  mkdir -p run/uses
+  # Nobody else would remove them (use_machine).
+  ((${IDLE:-0} == 0)) || mkdir -p run/uses
   : >run/use
   want_ports
   want_rules
