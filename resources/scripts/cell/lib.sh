@@ -120,9 +120,11 @@ event() {
   { printf '%s %s\n' "$time" "$2" >>"$1/events.log"; } 2>/dev/null || true
 }
 
-# sweep: removes what killed makings and removals of machines left, unless somebody is at work on one.
+# sweep: removes what killed makings and removals of machines and golden memories left, unless somebody is at work on one.
 sweep() {
   local left name
+  [[ ! -e $MVM_HOME/golden/.new ]] ||
+    (exec 8>>"$MVM_HOME/locks/.golden" && flock --nonblock 8 && rm -rf "$MVM_HOME/golden/.new") || true
   for left in "$MVM_HOME"/machines/.*.{new,gone,fork} "$MVM_HOME"/locks/[!.]*; do
     [[ -e $left ]] || continue
     name=${left##*/} name=${name#.} name=${name%.*}

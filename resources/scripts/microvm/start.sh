@@ -211,6 +211,8 @@ else
   if [[ -e frozen.new || -e frozen ]]; then
     vmm_open "${AS%% *}" && vmm_says "$UNPAUSE"
     rm -rf frozen.new frozen
+    # One that goes on from another machine's memory says nothing on its console.
+    : >run/up
   fi
   if [[ -d run/origin ]] && ! adopt; then
     started=yes
