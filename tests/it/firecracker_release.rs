@@ -69,6 +69,9 @@ fn releases_stand_side_by_side_and_the_last_one_named_is_used() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     there.sort();
+    // With the digest that each was installed with.
+    let digests: Vec<_> = there.drain(..2).collect();
+    assert_eq!(digests, [".firecracker-v1.15.1.sha256", ".firecracker-v1.16.1.sha256"]);
     assert_eq!(there, ["firecracker", "firecracker-v1.15.1", "firecracker-v1.16.1"]);
     // Now it is there and nothing is downloaded.
     let before = page.requests().len();

@@ -44,7 +44,7 @@ for file in bin/firecracker-v*; do
       [[ ! $file -ef $program ]] || used=yes
     fi
   done
-  [[ $used == yes ]] || found firecracker .firecracker "$file"
+  [[ $used == yes ]] || found firecracker .firecracker "$file" "bin/.${file#bin/}.sha256"
 done
 for file in locks/*; do
   [[ -e machines/${file#locks/} ]] || found lock "${file#locks/}" "$file"
