@@ -27,7 +27,7 @@ impl Place {
         static FIRST: Once = Once::new();
         FIRST.call_once(|| {
             let processors = std::thread::available_parallelism().map_or(1, usize::from);
-            places().extend(0..processors.clamp(1, 2));
+            places().extend((0..processors.clamp(1, 2)).rev());
         });
         let mut free = places();
         loop {
@@ -60,27 +60,27 @@ pub(crate) struct Host {
     user: String,
     pub(crate) home: PathBuf,
     mvm: PathBuf,
-    place: Place,
+    _place: Place,
 }
 
 /// The host as `who` sees it, set up; `None` where that cannot be, which is said.
 pub(crate) fn host(who: Who) -> Option<Host> {
-    /// What became of the set-up, by place and user.
-    type SetUps = Vec<((usize, bool), Result<(), String>)>;
+    /// What became of the set-up, by home.
+    type SetUps = Vec<(PathBuf, Result<(), String>)>;
     static SET_UPS: Mutex<SetUps> = Mutex::new(Vec::new());
     let place = Place::take();
     if who == Who::Root && !is_root() {
         skipped("the tests as root: run them as root");
         return None;
     }
-    let key = (place.0, who == Who::User);
     let user = of_place(USER, place.0);
-    let host = Host { who, home: home(who, place.0), mvm: binary(who, &user), user, place };
+    let host = Host { who, home: home(who, place.0), mvm: binary(who, &user), user, _place: place };
     let mut set_ups = SET_UPS.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = set_ups.iter().find(|(of, _)| *of == key).map(|(_, result)| result.clone());
+    let known = set_ups.iter().find(|(home, _)| *home == host.home).map(|(_, result)| result.clone());
     let result = known.unwrap_or_else(|| {
-        let result = host.set_up();
-        set_ups.push((key, result.clone()));
+        let others: Vec<_> = set_ups.iter().map(|(home, _)| home.clone()).collect();
+        let result = host.set_up(&others);
+        set_ups.push((host.home.clone(), result.clone()));
         result
     });
     drop(set_ups);
@@ -111,27 +111,27 @@ fn binary(who: Who, user: &str) -> PathBuf {
 }
 
 impl Host {
-    fn set_up(&self) -> Result<(), String> {
+    fn set_up(&self, others: &[PathBuf]) -> Result<(), String> {
         if is_root() {
             install(&[("sudo", "sudo"), ("ip", "iproute2"), ("nft", "nftables"), ("ps", "procps")]);
         }
         if self.who == Who::User && is_root() {
             make_user(&self.user);
         }
-        self.copy_images();
+        self.copy_images(others);
         let setup = self.mvm(&["setup", "--yes"]);
         if setup.code == 0 { Ok(()) } else { Err(format!("mvm setup failed: {setup}")) }
     }
 
-    /// What the first place has built need not be built again.
-    fn copy_images(&self) {
-        let first = home(self.who, 0);
-        if self.place.0 == 0 || !first.join("images").exists() || self.home.join("images").exists() {
+    /// What was built in one of `homes` need not be built again.
+    fn copy_images(&self, homes: &[PathBuf]) {
+        let Some(from) = homes.iter().find(|home| home.join("images").exists()) else { return };
+        if self.home.join("images").exists() {
             return;
         }
         let mut pack = Command::new("tar")
             .arg("-C")
-            .arg(first)
+            .arg(from)
             .args(["-c", "images"])
             .stdout(Stdio::piped())
             .spawn()
