@@ -9,6 +9,7 @@ fn a_machine_goes_back_to_what_it_was() {
     let host = any_host();
     host.forget("past");
     host.forget("later");
+    host.forget("other");
     host.ok(&["start", "past", "-d", "--vmm", "qemu", "--memory", "256M"]);
     host.inside(
         "past",
@@ -88,15 +89,15 @@ fn a_machine_goes_back_to_what_it_was() {
     // Another machine goes on from the same moment, as one of its own; this one is as it was.
     let who =
         "cat /root/file /proc/sys/kernel/random/boot_id /etc/machine-id /run/mvm/host_ed25519.pub; hostname";
-    host.ok(&["snapshot", "restore", "later@live", "--as", "past"]);
-    assert_eq!(host.status("past")["state"], "suspended");
-    host.ok(&["start", "past", "-d"]);
-    let (later, past) = (host.inside("later", who), host.inside("past", who));
-    for (index, (later, past)) in later.lines().zip(past.lines()).enumerate() {
-        assert_eq!(later == past, index < 2, "{later} {past}");
+    host.ok(&["snapshot", "restore", "later@live", "--as", "other"]);
+    assert_eq!(host.status("other")["state"], "suspended");
+    host.ok(&["start", "other", "-d"]);
+    let (later, other) = (host.inside("later", who), host.inside("other", who));
+    for (index, (later, other)) in later.lines().zip(other.lines()).enumerate() {
+        assert_eq!(later == other, index < 2, "{later} {other}");
     }
-    assert!(past.ends_with("past\n") && past.contains(&boot), "{past}");
-    host.ok(&["destroy", "past", "--yes"]);
+    assert!(other.ends_with("other\n") && other.contains(&boot), "{other}");
+    host.ok(&["destroy", "other", "--yes"]);
     // One whose memory does not fit any more boots from its disk.
     let memory = host.machine("later").join("snapshots/live/frozen/memory");
     fs_err::OpenOptions::new().write(true).open(memory).unwrap().set_len(1).unwrap();
