@@ -79,6 +79,23 @@ pub(crate) fn reversing() -> SocketAddr {
     address
 }
 
+/// The service above answers each of so many clients through `port`, small datagrams and large ones.
+pub(crate) fn finds_each_client(port: SocketAddr, clients: u32) {
+    let clients: Vec<_> = (0..clients).map(|n| (n, UdpSocket::bind("127.0.0.1:0").unwrap())).collect();
+    let mut data = vec![0; 65536];
+    for (n, client) in clients.iter().chain(&clients) {
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.send_to(&n.to_be_bytes(), port).unwrap();
+        assert_eq!(client.recv(&mut data).unwrap(), 4);
+        assert_eq!(data[..4], n.to_le_bytes());
+    }
+    let (_, client) = &clients[0];
+    for length in [0, 60_000] {
+        client.send_to(&vec![9; length], port).unwrap();
+        assert_eq!(client.recv(&mut data).unwrap(), length);
+    }
+}
+
 fn ask(mut stream: impl Read + Write, data: &[u8], end: impl FnOnce()) -> String {
     stream.write_all(data).unwrap();
     end();
@@ -185,19 +202,7 @@ fn sockets_and_ipv6_lead_to_the_guests_address_as_well() {
 fn datagrams_find_their_way_back_to_each_client() {
     let (_forwarder, port) = forward("udp", reversing());
     // More than are remembered at once: the oldest are forgotten.
-    let clients: Vec<_> = (0..520_u32).map(|n| (n, UdpSocket::bind("127.0.0.1:0").unwrap())).collect();
-    let mut data = vec![0; 65536];
-    for (n, client) in clients.iter().chain(&clients) {
-        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        client.send_to(&n.to_be_bytes(), port).unwrap();
-        assert_eq!(client.recv(&mut data).unwrap(), 4);
-        assert_eq!(data[..4], n.to_le_bytes());
-    }
-    let (_, client) = &clients[0];
-    for length in [0, 60_000] {
-        client.send_to(&vec![9; length], port).unwrap();
-        assert_eq!(client.recv(&mut data).unwrap(), length);
-    }
+    finds_each_client(port, 520);
 }
 
 #[test]

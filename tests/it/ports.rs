@@ -4,14 +4,13 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::common::process::wait_until;
 use crate::common::{is_root, which};
 use crate::environment::TestHost;
-use crate::forward::{reversing, start};
+use crate::forward::{finds_each_client, reversing, start};
 use crate::lima::{lima, vm, with_lima};
 
 fn host() -> TestHost {
@@ -211,19 +210,7 @@ fn datagrams_are_carried_from_the_lima_vm() {
     }
     let shown = lima(&host, &["ls"]);
     assert!(shown.code == 0 && shown.stderr.is_empty(), "{shown}");
-    let clients: Vec<_> = (0..3_u32).map(|n| (n, UdpSocket::bind("127.0.0.1:0").unwrap())).collect();
-    let mut data = vec![0; 65536];
-    for (n, client) in clients.iter().chain(&clients) {
-        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        client.send_to(&n.to_be_bytes(), listen).unwrap();
-        assert_eq!(client.recv(&mut data).unwrap(), 4);
-        assert_eq!(data[..4], n.to_le_bytes());
-    }
-    let (_, client) = &clients[0];
-    for length in [0, 60_000] {
-        client.send_to(&vec![9; length], listen).unwrap();
-        assert_eq!(client.recv(&mut data).unwrap(), length);
-    }
+    finds_each_client(listen, 3);
     // Who looks sees whose it is, and leaves it alone.
     let shown = lima(&host, &["port", "ls"]);
     assert!(shown.stdout.contains("/udp  80     open"), "{shown}");
