@@ -2,10 +2,15 @@
 //! bytes, they end in an answer or an error.
 
 use std::io;
+use std::path::Path;
 
 use crate::image::merge::{Blob, Layer, Merged};
 use crate::image::{Image, ImageName, kernel, oci};
+use crate::microvm::{self, MachineName, Policy, Scope, evidence};
+use crate::network::traffic;
+use crate::project::Project;
 use crate::sftp;
+use crate::shell::Answer;
 
 /// A layer of an image.
 pub fn merge(bytes: &[u8]) {
@@ -50,6 +55,70 @@ pub fn image_json(bytes: &[u8]) {
 pub fn kernel(bytes: &[u8]) {
     for arch in ["x86_64", "aarch64"] {
         drop(kernel::of_bytes(bytes.to_vec(), arch));
+    }
+}
+
+/// `mvm.toml`, which may come with a project of somebody else's.
+pub fn project(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(project) = Project::parse(Path::new("/home/me/web/mvm.toml"), text) else { return };
+    for (index, machine) in project.machines.iter().enumerate() {
+        assert!(!machine.name.as_str().is_empty());
+        // Each comes after those that it needs, whatever the file says.
+        assert!(
+            machine
+                .depends_on
+                .iter()
+                .all(|needed| project.machines[..index].iter().any(|before| before.name == *needed))
+        );
+    }
+    assert_eq!(project.with_dependencies(&[]).map(|all| all.len()).ok(), Some(project.machines.len()));
+}
+
+/// What a script answers, some of which a guest or a VMM said: it steers no terminal.
+pub fn answer(bytes: &[u8]) {
+    let Some(answer) = Answer::parse(&String::from_utf8_lossy(bytes)) else { return };
+    for key in ["PHASE", "PANIC", "CONSOLE", "NUMBER"] {
+        for value in answer.all(key) {
+            assert!(!value.contains(|letter: char| letter.is_control() && letter != '\t'));
+        }
+        drop(answer.optional::<u64>(key));
+    }
+}
+
+/// What the rules of a cell counted, and, from the first line that is empty on, what its resolver noted: all that is shown of it could be
+/// pasted.
+pub fn traffic(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (listing, noted) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let Ok(flows) = traffic::read(listing, noted.lines()) else { return };
+    for flow in &flows {
+        let shown = flow.names.iter().chain([&flow.protocol]);
+        assert!(shown.flat_map(|text| text.chars()).all(|letter| letter.is_ascii_graphic()), "{flow:?}");
+    }
+    let policy = traffic::learned(&flows).to_string();
+    assert!(policy.parse::<crate::network::Policy>().is_ok(), "{policy}");
+}
+
+/// What scripts answer of a machine. The guest and its VMM have a part in it: the console, the resolver's names, the words of a VMM that
+/// fails, the files of its disk.
+pub fn answers(bytes: &[u8]) {
+    let Ok(name) = "hostile".parse::<MachineName>() else { return };
+    let answer = || [b"::mvm::\n", bytes].concat();
+    let observed = microvm::look(Scope { machine: None, probe: true }).answered(answer());
+    let remains = microvm::why(&name).answered(answer());
+    if let (Ok(observed), Ok(remains)) = (&observed, &remains) {
+        for machine in &observed.machines {
+            microvm::stands(machine, remains);
+            microvm::diagnose(observed, machine, remains);
+        }
+    }
+    drop(microvm::timeline(&name).answered(answer()));
+    drop(microvm::usage().answered(answer()));
+    drop(microvm::traffic(&name).answered(answer()));
+    drop(evidence::gather(&name, &Policy::default()).answered(answer()));
+    if let Ok(seen) = evidence::gather_host().answered(answer()) {
+        evidence::judge_host(&seen, "/home/user/.local/share/mvm");
     }
 }
 

@@ -20,11 +20,11 @@ pub struct Form {
     otherwise: &'static str,
 }
 
-/// Of a machine.
+/// Of a machine. Version 2 has a network policy, which an older mvm would not enforce; a file without one is written as version 1.
 pub const MACHINE: Form = Form {
     file: "vm.json",
-    version: 1,
-    older: &[the_number_alone],
+    version: 2,
+    older: &[the_number_alone, the_number_alone],
     otherwise: "`mvm destroy` the machine, with its disk",
 };
 
@@ -60,7 +60,7 @@ pub const SETTINGS: Form = Form {
     otherwise: "name another file in MVM_CONFIG",
 };
 
-/// What came without a number has the form of version 1.
+/// What came without a number has the form of version 1, and what is merely new a default.
 fn the_number_alone(_: &mut Map<String, Value>) {}
 
 impl Form {

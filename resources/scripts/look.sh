@@ -114,16 +114,18 @@ if [[ -e /etc/mvm-provisioned ]]; then
   answer PROVISIONED "$SLURPED"
   [[ ! -e /run/mvm-restart ]] || answer RESTART yes
 fi
-while read -r key value _; do
-  [[ $key != MemTotal: ]] || break
-done </proc/meminfo
-answer MEMORY_KIB "$value"
+proc_lines /proc/meminfo
+for line in "${LINES[@]}"; do
+  [[ ! $line =~ ^MemTotal:[[:space:]]+([0-9]+) ]] || answer MEMORY_KIB "${BASH_REMATCH[1]}"
+done
 # Those that this process may use, as `nproc` counts them: 0-3,7.
 cpus=0
-while read -r key value; do
-  [[ $key == Cpus_allowed_list: ]] || continue
+proc_lines /proc/self/status
+for line in "${LINES[@]}"; do
+  [[ $line == Cpus_allowed_list:* ]] || continue
+  value=${line#*:[[:space:]]}
   for range in ${value//,/ }; do ((cpus += ${range#*-} - ${range%-*} + 1)); done
-done </proc/self/status
+done
 answer CPUS "$cpus"
 
 # The nearest folder that exists tells the file system's free space.
@@ -135,20 +137,23 @@ answer FREE_BYTES $((blocks * size))
 # KVM is usable when it opens *and* (on x86) the CPU shows vmx or svm: elsewhere a vCPU may run, but no guest boots.
 flags='' bogomips='' cpu=''
 if [[ $arch == x86_64 ]]; then
-  while IFS=: read -r key value; do
-    case $key in
+  # The first processor's are enough.
+  proc_lines /proc/cpuinfo 64
+  for line in "${LINES[@]}"; do
+    value=${line#*:}
+    case $line in
       'model name'*) cpu=${value# } ;;
       flags*) flags=" $value " ;;
       bogomips*) bogomips=${value# } && break ;;
     esac
-  done </proc/cpuinfo
+  done
 fi
 if [[ $arch == aarch64 ]]; then
-  while IFS=: read -r key value; do
-    [[ $key != CPU\ [ivpr]* ]] || cpu+=${value}
-    # The first processor's are enough.
-    [[ $key != CPU\ revision* ]] || break
-  done </proc/cpuinfo
+  proc_lines /proc/cpuinfo 64
+  for line in "${LINES[@]}"; do
+    [[ $line != CPU\ [ivpr]* ]] || cpu+=${line#*:}
+    [[ $line != CPU\ revision* ]] || break
+  done
 fi
 answer CPU "$cpu"
 opens /dev/kvm
@@ -229,9 +234,7 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
     slurp "$dir/run/vm.json"
     [[ -z $SLURPED ]] || answer "RUNS.$name" "$SLURPED"
     slurp "$dir/run/as"
-    while read -r key value _; do
-      [[ $key != VmRSS: ]] || { answer "MEMORY.$name" $((value * 1024)) && break; }
-    done 2>/dev/null <"/proc/$VMM_PID/status" || true
+    ! process_memory "$VMM_PID" || answer "MEMORY.$name" "$RESIDENT"
     answer_ports "PORT.$name" "$dir"
     answer "CELL.$name" "$VMM_PID $((${seconds%.*} - VMM_STARTED / 100)) ${SLURPED:-unknown unknown}"
     if sshd_was_up "$dir"; then

@@ -9,7 +9,7 @@ exec 3>&1 1>&2
 # A login shell may have printed before us: answers count from this mark on.
 printf '::mvm::\n' >&3
 # answer KEY VALUE: one fact for mvm; VALUE is a single line.
-answer() { printf '%s=%s\n' "$1" "$2" >&3; }
+answer() { printf '%s=%s\n' "$1" "${2//$'\n'/ }" >&3; }
 # step TEXT: what begins now, shown to the user. detail TEXT: how far it is.
 step() { printf '::step::%s\n' "$1" >&2; }
 detail() { printf '::detail::%s\n' "$1" >&2; }

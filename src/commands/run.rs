@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::image::Config;
 use crate::microvm::session::{NOT_REACHED, Session};
 use crate::microvm::{
-    Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, Secret, VmmChoice, Wanted,
+    self, Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, Secret, VmmChoice, Wanted,
 };
 use crate::ui::Ui;
 
@@ -105,7 +105,7 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
             // A folder's server would outlive its machine for a moment.
             shares::withdraw(context, &name);
         }
-        leash.end()?;
+        leash.end_at(microvm::GONE)?;
         shares::forget(context, std::slice::from_ref(&name));
         ssh_config::forget(context.ui, &[name]);
     }

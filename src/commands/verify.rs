@@ -10,7 +10,7 @@ use crate::access::Folder;
 use crate::config;
 use crate::error::Result;
 use crate::microvm::evidence::{self, Finding};
-use crate::microvm::{ImageState, MachineName, Observed, Scope};
+use crate::microvm::{ImageState, MachineName, Observed, Scope, Spec};
 use crate::ui;
 
 const EXAMPLES: &str = "\
@@ -91,8 +91,11 @@ fn of_machine(context: &mut Context<'_>, observed: &Observed, name: &MachineName
         ImageState::Usable(image) => Some(&**image),
         ImageState::Broken(..) => None,
     });
-    let seen = context.run(&evidence::gather(name))?;
-    Ok(evidence::judge(name, &seen, spec, image))
+    // A policy that was changed since the start holds at once.
+    let net = machine.spec.as_ref().map_or(&spec.net, |now| &now.net).clone();
+    let spec = Spec { net, ..spec.clone() };
+    let seen = context.run(&evidence::gather(name, &spec.net))?;
+    Ok(evidence::judge(name, &seen, &spec, image))
 }
 
 fn of_host(context: &mut Context<'_>, observed: &Observed) -> Result<Vec<Finding>> {

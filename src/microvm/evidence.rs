@@ -8,11 +8,14 @@ use serde::Serialize;
 
 use super::{MachineName, Protocol, Spec, ssh};
 use crate::image::Image;
+use crate::network::{Allowed, Policy, Target};
 use crate::script;
 use crate::shell::{Answer, AnswerError, Script};
 
 /// Where clouds tell a host's own secrets to whoever asks.
 const METADATA: &str = "169.254.169.254 80";
+/// For documentation (RFC 5737): nobody has it.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// What the VMM may do beside its memory (resources/scripts/cell/inside.sh).
 const LIMITS: [(&str, u64); 3] =
     [("Max processes", 1024), ("Max open files", 2048), ("Max core file size", 0)];
@@ -52,17 +55,22 @@ pub struct Seen {
     loopback: Option<String>,
     /// `ADDRESS PORT exit 1`, or what was heard.
     tried: Vec<String>,
+    /// The cell's chain `judge` and its set `refused`, as nft lists them.
+    rules: Vec<String>,
+    refused: Vec<String>,
     secrets: Vec<String>,
     leaks: Vec<String>,
 }
 
 /// Gathers the evidence of a machine.
-pub fn gather(name: &MachineName) -> Script<Seen> {
+pub fn gather(name: &MachineName, policy: &Policy) -> Script<Seen> {
+    // Where it would pass, nothing is sent to where nobody is.
+    let nobody = if refuses_nobody(policy) { format!("\n{NOBODY} 80") } else { String::new() };
     script!("verify/machine" with ["cell/lib", "microvm/lib", "image/lib"], read)
         .input("NAME", name.as_str())
         .input("MASTER", ssh::master(name).join("\n"))
         .input("LISTENER", include_str!("../../resources/scripts/verify/listener.pl"))
-        .input("FAR", METADATA)
+        .input("FAR", format!("{METADATA}{nobody}"))
 }
 
 fn read(answer: &Answer) -> Result<Seen, AnswerError> {
@@ -82,6 +90,8 @@ fn read(answer: &Answer) -> Result<Seen, AnswerError> {
         package: text("PACKAGE"),
         loopback: text("LOOPBACK"),
         tried: all("TRIED"),
+        rules: all("RULE"),
+        refused: all("REFUSED"),
         secrets: all("SECRET"),
         leaks: all("LEAK"),
     })
@@ -105,7 +115,7 @@ pub fn judge(name: &MachineName, seen: &Seen, spec: &Spec, image: Option<&Image>
         finding("VMM's binary", binary(seen)),
         finding("host's loopback", loopback(seen)),
         finding("metadata", metadata(seen)),
-        // What a machine's network policy lets through belongs here.
+        finding("network policy", policy(seen, &spec.net)),
         finding("secrets", secrets(seen)),
     ]
 }
@@ -381,6 +391,46 @@ fn metadata(seen: &Seen) -> Judged {
             (Some(false), format!("the guest reaches the metadata address: {line}"))
         }
         Some(_) => (Some(true), "169.254.169.254 does not answer the guest".to_owned()),
+    }
+}
+
+/// Whether a policy lets nobody at that address be reached.
+fn refuses_nobody(policy: &Policy) -> bool {
+    let listed =
+        |entry: &Allowed| matches!(entry.target, Target::Net(net) if net.contains(&IpAddr::V4(NOBODY)));
+    match policy {
+        Policy::Open | Policy::Learn => false,
+        Policy::Allow(list) => !list.iter().any(listed),
+        Policy::Nothing => true,
+    }
+}
+
+fn policy(seen: &Seen, policy: &Policy) -> Judged {
+    let Some(last) = seen.rules.iter().rfind(|rule| rule.contains("goto ")) else {
+        return (None, "the cell's rules cannot be seen".to_owned());
+    };
+    let passes = matches!(policy, Policy::Open | Policy::Learn);
+    if last.contains("goto pass") != passes {
+        return (Some(false), format!("{policy}: and the cell's rules end with `{}`", last.trim()));
+    }
+    if passes {
+        let text = format!("{policy}: the cell's rules refuse what is the host's own, and pass the rest");
+        return (Some(true), text);
+    }
+    if !refuses_nobody(policy) {
+        return (None, format!("{policy}: it allows the address that would be tried, {NOBODY}"));
+    }
+    // The guest might say anything; what the cell refused it counts itself.
+    let Some(line) = seen.tried.iter().find(|line| line.starts_with(&format!("{NOBODY} 80 "))) else {
+        return (None, "the guest tried nothing".to_owned());
+    };
+    if reached(line) {
+        return (Some(false), format!("{policy}: and the guest reaches {line}"));
+    }
+    if seen.refused.iter().any(|element| *element == format!("{NOBODY} . tcp . 80")) {
+        (Some(true), format!("{policy}: the guest tried {NOBODY}:80, and the cell refused it"))
+    } else {
+        (Some(false), format!("{policy}: the guest tried {NOBODY}:80, and the cell did not refuse it"))
     }
 }
 

@@ -36,11 +36,16 @@ LOOPBACK=4321 mvm-loopback
 TRIED=172.16.0.1 4321 exit 1
 TRIED=192.0.2.1 4321 exit 1
 TRIED=169.254.169.254 80 exit 1
+TRIED=192.0.2.1 80 exit 1
+RULE=		ct original ip daddr { 0.0.0.0/8 } goto refuse
+RULE=		goto refuse
+REFUSED=192.0.2.1 . tcp . 80
 SECRET=TOKEN
 ";
 
 fn judged(answer: &str) -> Vec<Finding> {
     let mut spec = sample_spec();
+    spec.net = "allow=example.org".parse().unwrap();
     spec.ports = vec!["8080:80".parse().unwrap()];
     let file = |digits: &str| ImageFile { sha256: digits.repeat(64).parse().ok(), bytes: 1 };
     let image = Image { kernel: file("a"), base: file("b"), initrd: file("c"), ..Image::default() };
@@ -105,6 +110,9 @@ fn each_probe_fails_by_what_it_is_there_for() {
         ),
         ("192.0.2.1 4321 exit 1", "192.0.2.1 4321 exit 0", "host's loopback", "reaches"),
         ("169.254.169.254 80 exit 1", "169.254.169.254 80 HTTP/1.0 401", "metadata", "HTTP/1.0 401"),
+        ("192.0.2.1 80 exit 1", "192.0.2.1 80 exit 0", "network policy", "reaches 192.0.2.1"),
+        ("REFUSED=192.0.2.1 ", "REFUSED=192.0.2.10 ", "network policy", "did not refuse it"),
+        ("RULE=\t\tgoto refuse", "RULE=\t\tgoto pass", "network policy", "end with `goto pass`"),
         ("SECRET=TOKEN", "SECRET=TOKEN\nLEAK=vm.json", "secrets", "stands in vm.json"),
     ] {
         assert!(ANSWER.contains(from), "{from}");
@@ -122,6 +130,8 @@ fn what_cannot_be_seen_is_not_taken_for_granted() {
         ("Seccomp: 2", "Seccomp: 0", "system calls"),
         ("LOOPBACK=4321 mvm-loopback\n", "", "host's loopback"),
         ("TRIED=169.254.169.254 80 exit 1\n", "", "metadata"),
+        ("TRIED=192.0.2.1 80 exit 1\n", "", "network policy"),
+        ("RULE=", "OTHER=", "network policy"),
         ("PACKAGE=qemu-system-x86 1:7.2 unchanged\n", "", "VMM's binary"),
     ] {
         let findings = judged(&ANSWER.replace(from, to));

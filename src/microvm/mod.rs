@@ -52,8 +52,8 @@ pub use publish::{PortState, PortStates, Publication, forwarder, publish, socket
 pub use secret::{Secret, SecretSource};
 pub use spec::{DiskSize, MachineName, Memory, Spec, VmmChoice};
 pub use steps::{
-    Created, How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start, stop,
-    suspend, suspended, with_idle,
+    Created, GONE, How, Started, Stopped, Suspended, Trouble, create, destroy, destroy_all, leash, start,
+    stop, suspend, suspended, with_idle,
 };
 pub use timeline::{Timeline, timeline};
 pub use usage::{Sample, Usage, usage};

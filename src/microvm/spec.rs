@@ -199,7 +199,7 @@ impl fmt::Display for VmmChoice {
 /// `vm.json`: what a machine was asked to be. Whether it runs is never written here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
-    /// Of this file's form; see [`Spec::VERSION`].
+    /// Of this file's form; see [`Spec::VERSION`]. [`Spec::line`] writes the least that is needed.
     pub version: u32,
     pub name: MachineName,
     pub image: ImageName,
@@ -236,7 +236,9 @@ impl Spec {
 
     /// `vm.json`, one line. It goes to scripts by standard input: its environment may hold secrets.
     pub fn line(&self) -> serde_json::Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(self)?;
+        // Where no restriction would be lost, an older mvm may go on with the machine.
+        let version = if self.net.is_open() { 1 } else { Self::VERSION };
+        let mut line = serde_json::to_vec(&Self { version, ..self.clone() })?;
         line.push(b'\n');
         Ok(line)
     }
@@ -284,7 +286,7 @@ mod tests {
     #[test]
     fn vm_json_survives_a_round_trip() {
         let spec = Spec {
-            version: 1,
+            version: Spec::VERSION,
             name: "web".parse().unwrap(),
             image: ImageName::default(),
             image_id: "0123".into(),
@@ -310,9 +312,21 @@ mod tests {
         assert!(older.mounts.is_empty() && older.ports.is_empty() && older.net.is_open());
         // A policy that cannot be read is not taken for an open one.
         assert!(Spec::parse(&text.replace("allow=example.org:443", "deny=all")).is_err());
-        assert_eq!(Spec::parse(&text.replace("\"version\":1,", "")), Spec::parse(&text));
+        for older in ["", "\"version\":1,"] {
+            assert_eq!(Spec::parse(&text.replace("\"version\":2,", older)), Spec::parse(&text));
+        }
         assert!(Spec::parse("").unwrap_err().contains("cannot be read"));
-        assert!(Spec::parse(&text.replace("\"version\":1", "\"version\":9")).unwrap_err().contains("newer"));
+        assert!(Spec::parse(&text.replace("\"version\":2", "\"version\":9")).unwrap_err().contains("newer"));
         assert!(Spec::parse(&text.replace("web", "We b")).is_err());
+    }
+
+    #[test]
+    fn an_older_mvm_is_kept_from_a_machine_whose_network_is_restricted() {
+        for (net, number) in [("open", 1), ("learn", 2), ("none", 2), ("allow=example.org", 2)] {
+            let spec = Spec { net: net.parse().unwrap(), ..crate::microvm::sample_spec() };
+            let line = String::from_utf8(spec.line().unwrap()).unwrap();
+            assert!(line.contains(&format!("\"version\":{number},")), "{line}");
+            assert_eq!(Spec::parse(&line).unwrap().net, spec.net);
+        }
     }
 }

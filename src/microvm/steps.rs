@@ -17,9 +17,6 @@ use crate::vmm::{Kind, Launch, Vmm, memory};
 /// must not fail for it, nor one whose KVM is itself emulated.
 const BOOT_SECONDS: u32 = 180;
 
-/// For those in a cell who shut themselves in.
-const SHUT: &str = include_str!("../../resources/scripts/cell/shut.sh");
-
 /// How a start ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Started {
@@ -124,8 +121,9 @@ pub fn start(
         .input("MEMORY_MIB", spec.memory_mib.mib().to_string())
         .input("HALT_WATCH", if launch.watch_halt { "yes" } else { "no" })
         .input("CELL", include_str!("../../resources/scripts/cell/cell.sh"))
-        .input("INSIDE", [SHUT, include_str!("../../resources/scripts/cell/inside.sh")].concat())
-        .input("RESOLVE", [SHUT, include_str!("../../resources/scripts/cell/resolver.sh")].concat())
+        .input("INSIDE", include_str!("../../resources/scripts/cell/inside.sh"))
+        .input("RESOLVE", include_str!("../../resources/scripts/cell/resolver.sh"))
+        .input("SHUT", include_str!("../../resources/scripts/cell/shut.pl"))
         .input("NAMES", include_str!("../../resources/scripts/cell/names.pl"))
         .input("RULES", network::rules(&spec.net)?)
         .input("RESOLVER", network::resolver(&spec.net).unwrap_or_default())
@@ -174,9 +172,12 @@ fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
     })
 }
 
+/// What a leash says when its machine is gone. It has something left to do then, which need not be waited for.
+pub const GONE: &str = "GONE=yes";
+
 /// What removes the machine when its standard input ends.
 pub fn leash(name: &MachineName) -> Script<()> {
-    script!("microvm/leash" with ["cell/lib"], |_| Ok(())).input("NAME", name.as_str())
+    script!("microvm/leash" with ["cell/lib", "microvm/lib"], |_| Ok(())).input("NAME", name.as_str())
 }
 
 /// Which of the machines are suspended.

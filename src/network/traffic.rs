@@ -119,11 +119,15 @@ pub fn read<'a>(listing: &str, noted: impl Iterator<Item = &'a str>) -> Result<V
             let Some(Counted { val: Value { concat }, expires, counter }) = counted else { continue };
             let [address, protocol, port @ ..] = &concat[..] else { continue };
             let Ok(address) = address.text().parse::<IpAddr>() else { continue };
+            let protocol = protocol.text();
+            if !protocol.chars().all(|letter| letter.is_ascii_graphic()) {
+                continue;
+            }
             flows.push(Flow {
                 allowed,
                 names: names.get(&address).cloned().unwrap_or_default(),
                 address: Some(address),
-                protocol: protocol.text(),
+                protocol,
                 port: port.first().and_then(|port| port.text().parse().ok()),
                 packets: counter.packets,
                 bytes: counter.bytes,
@@ -160,6 +164,8 @@ pub fn learned(flows: &[Flow]) -> Policy {
             list.extend(targets.map(|target| Allowed { target, ports: ports.clone() }));
         }
     }
+    // What is asked for later is read again.
+    list.retain(|entry| entry.to_string().parse::<Allowed>().is_ok());
     // A name covers those below it.
     let all = list.clone();
     list.retain(|entry| !all.iter().any(|above| above.covers(entry)));

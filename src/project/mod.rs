@@ -49,7 +49,7 @@ impl Project {
         Self::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self> {
         let (default, machines) = file::read(path, text)?;
         let machines = order::sorted(machines)
             .map_err(|(what, hint)| Error::usage(format!("{}: {what}", path.display())).hint(hint))?;

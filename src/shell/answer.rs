@@ -38,7 +38,9 @@ impl Answer {
     pub fn parse(stdout: &str) -> Option<Self> {
         let mut lines = stdout.lines();
         lines.by_ref().find(|line| line.trim_end() == MARK)?;
-        let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        // Some of it a guest or a VMM said, and it is shown; tabs stand for line ends.
+        let plain = |value: &str| value.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
+        let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), plain(value)));
         Some(Self(lines.filter_map(pair).collect()))
     }
 
@@ -75,5 +77,14 @@ mod tests {
         assert_eq!(answer.get::<u16>("NONE"), Err(AnswerError::Missing("NONE".into())));
         assert!(matches!(answer.get::<u16>("TOOL"), Err(AnswerError::Invalid { .. })));
         assert_eq!(Answer::parse("Welcome!\n"), None);
+    }
+
+    #[test]
+    fn what_is_answered_steers_no_terminal() {
+        let answer = Answer::parse("::mvm::\nOOM=\u{1b}[2J\0a\tb\rOOM=c\u{9b}1m\u{7f}\n").unwrap();
+        assert_eq!(
+            answer.all("OOM").collect::<Vec<_>>(),
+            ["\u{fffd}[2J\u{fffd}a\tb\u{fffd}OOM=c\u{fffd}1m\u{fffd}"]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! A command that outlives mvm by a moment: its standard input ends when mvm does, however that comes.
 
-use std::io::Result;
+use std::io::{BufRead, BufReader, Result};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 
@@ -13,14 +13,29 @@ impl Leash {
     pub fn start(call: &Call) -> Result<Self> {
         tracing::debug!(argv = ?super::Shortened(&call.argv), "run on a leash");
         let mut command = call.command();
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         Ok(Self(command.spawn()?))
     }
 
     /// Lets it do what it waits for, and waits until that is done.
     pub fn end(mut self) -> Result<()> {
-        drop(self.0.stdin.take());
+        self.end_until(None)?;
         self.0.wait().map(drop)
+    }
+
+    /// Lets it do what it waits for, and waits until it prints `line`; what it does then it does by itself.
+    pub fn end_at(mut self, line: &str) -> Result<()> {
+        self.end_until(Some(line))
+    }
+
+    fn end_until(&mut self, line: Option<&str>) -> Result<()> {
+        drop(self.0.stdin.take());
+        for said in self.0.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
+            if Some(said?.as_str()) == line {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -37,5 +52,10 @@ mod tests {
         assert!(!done.exists());
         leash.end().unwrap();
         assert!(done.exists());
+        // Longer than the test would be waited for.
+        let leash = Leash::start(&Call::new(["sh", "-c", "cat; echo done; exec sleep 600"])).unwrap();
+        let pid = leash.0.id().to_string();
+        leash.end_at("done").unwrap();
+        assert!(Call::new(["kill", &pid]).command().status().unwrap().success());
     }
 }

@@ -113,7 +113,7 @@ impl Ui {
 
     fn line(&self, text: &str) {
         // Whole, so that nobody else's line gets into it.
-        let text: String = text.split('\n').map(|line| format!("{}{line}\n", self.label)).collect();
+        let text: String = shown(text).split('\n').map(|line| format!("{}{line}\n", self.label)).collect();
         // Nobody is left to tell when stderr is gone.
         anstream::stderr().lock().write_all(text.as_bytes()).unwrap_or_default();
     }
@@ -149,6 +149,8 @@ impl Ui {
     pub fn data(&mut self, text: impl Display) {
         self.settle();
         let mut out = anstream::stdout().lock();
+        let text = text.to_string();
+        let text = if std::io::stdout().is_terminal() { shown(&text) } else { text };
         if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
             tracing::debug!("stdout is closed");
         }
@@ -240,11 +242,12 @@ impl Ui {
     /// Shows what a script reports while it runs.
     pub fn event(&mut self, event: Event<'_>) {
         match event {
-            Event::Step(text) => self.step(text),
-            Event::Detail(text) => self.detail(text),
+            // An SSH server's banner may look like one.
+            Event::Step(text) => self.step(&plain(text)),
+            Event::Detail(text) => self.detail(&plain(text)),
             Event::Progress { what, done, total } => {
                 if let Some(Running { bars: Some(bars), .. }) = &mut self.running {
-                    bars.transfer(what, done, total);
+                    bars.transfer(&plain(what), done, total);
                 }
             }
             Event::Log(text) => {
@@ -280,7 +283,7 @@ impl Ui {
         }
         self.line(&format!("{} {}", "error:".red().bold(), plain(&format!("{:#}", error.source))));
         for hint in &error.hints {
-            self.line(&format!("{} {hint}", "hint:".cyan().bold()));
+            self.line(&format!("{} {}", "hint:".cyan().bold(), plain(hint)));
         }
     }
 }
@@ -288,6 +291,26 @@ impl Ui {
 /// What others wrote (an image's names, a server's words) must not steer the terminal.
 fn plain(text: &str) -> String {
     text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "\u{fffd}")
+}
+
+/// As [`plain`], for text that has mvm's own styles: colours pass, and nothing else that a terminal obeys.
+fn shown(text: &str) -> String {
+    let steers = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(steers) {
+        let (before, control) = rest.split_at(at);
+        shown.push_str(before);
+        let style = control.strip_prefix("\u{1b}[").and_then(|codes| {
+            let end = codes.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
+            codes[end..].starts_with('m').then_some("\u{1b}[m".len() + end)
+        });
+        // A control character takes one byte, or two from U+0080 on.
+        let length = style.unwrap_or_else(|| control.chars().next().map_or(0, char::len_utf8));
+        shown.push_str(style.map_or("\u{fffd}", |length| &control[..length]));
+        rest = &control[length..];
+    }
+    shown + rest
 }
 
 fn seconds(took: Duration) -> String {
@@ -303,4 +326,25 @@ pub fn size(bytes: u64) -> String {
 /// `3 minutes`: how long something has lasted.
 pub fn duration(seconds: u64) -> String {
     indicatif::HumanDuration(Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_colours_and_nothing_else_to_obey() {
+        let styled = format!("{}\tof two\nlines", "bold".bold().red());
+        assert_eq!(shown(&styled), styled);
+        for (text, safe) in [
+            ("\u{1b}[2Jgone", "\u{fffd}[2Jgone"),
+            ("\u{1b}]0;title\u{7}", "\u{fffd}]0;title\u{fffd}"),
+            ("\u{1b}[1;31", "\u{fffd}[1;31"),
+            ("over\rwritten", "over\u{fffd}written"),
+            ("\u{9b}2J é", "\u{fffd}2J é"),
+            ("\u{1b}", "\u{fffd}"),
+        ] {
+            assert_eq!(shown(text), safe);
+        }
+    }
 }

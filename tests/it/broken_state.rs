@@ -76,6 +76,10 @@ fn what_one_machine_cannot_be_read_of_is_in_no_other_ones_way() {
     host.machine("old");
     let numbered = host.read("home/mvm/machines/old/vm.json");
     host.write("home/mvm/machines/old/vm.json", &numbered.replace(r#""version":1,"#, ""));
+    // Of one that had network policies, and did not yet keep those from it that had none.
+    host.machine("fenced");
+    let text = host.read("home/mvm/machines/fenced/vm.json");
+    host.write("home/mvm/machines/fenced/vm.json", &text.replace("\"created\"", r#""net":"none","created""#));
     let broken = [
         ("torn", "{\"version\":1,", "vm.json cannot be read"),
         ("newer", r#"{"version":99,"image_id":"abc"}"#, "made by a newer mvm; update mvm, or `mvm destroy`"),
@@ -113,6 +117,7 @@ fn what_one_machine_cannot_be_read_of_is_in_no_other_ones_way() {
         &["port", "ls"],
         &["set", "web", "--cpus", "3"],
         &["set", "old", "--cpus", "3"],
+        &["set", "fenced", "--cpus", "3"],
         &["snapshot", "create", "web"],
         &["rename", "web", "shop"],
         &["stop", "shop"],
@@ -125,6 +130,9 @@ fn what_one_machine_cannot_be_read_of_is_in_no_other_ones_way() {
     }
     let old: serde_json::Value = serde_json::from_str(&host.read("home/mvm/machines/old/vm.json")).unwrap();
     assert_eq!((&old["version"], &old["cpus"]), (&1.into(), &3.into()));
+    let fenced: serde_json::Value =
+        serde_json::from_str(&host.read("home/mvm/machines/fenced/vm.json")).unwrap();
+    assert_eq!((&fenced["version"], &fenced["net"]), (&2.into(), &"none".into()));
     // It went; the one that a newer mvm's machine is made of stayed.
     assert!(!host.path("home/mvm/images/newer").exists() && host.path("home/mvm/images/abc").exists());
 

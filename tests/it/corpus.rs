@@ -48,6 +48,26 @@ fn kernels() {
 }
 
 #[test]
+fn project_files() {
+    each("project", hostile::project, 1);
+}
+
+#[test]
+fn answers_of_scripts() {
+    each("answer", hostile::answer, 1);
+}
+
+#[test]
+fn traffic_of_machines() {
+    each("traffic", hostile::traffic, 1);
+}
+
+#[test]
 fn requests_about_shared_folders() {
     each("sftp", hostile::sftp, 1);
+}
+
+#[test]
+fn what_scripts_answer() {
+    each("answers", hostile::answers, 3);
 }

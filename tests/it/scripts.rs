@@ -57,6 +57,55 @@ fn no_script_is_forgotten() {
     }
 }
 
+/// Whatever a guest writes on its console: no answer of its own comes of it, nothing that steers a terminal, and little of a line without
+/// end.
+#[test]
+fn a_hostile_console_forges_no_answer() {
+    let home = tempfile::tempdir().unwrap();
+    let machine = home.path().join("machines/web");
+    fs_err::create_dir_all(&machine).unwrap();
+    let mut console = b"mvm: 0.5 \x1b[2Jsshd\x07\r\nmvm: failed: \x1b]0;a\x07\rVMM_STATE=R\r\n".to_vec();
+    console.extend(b"Kernel panic\xff\x9b31m\rOOM=forged\nOut of memory: \0\x1b[31mred\n");
+    console.extend(b"mvm: 0.6 ");
+    console.extend([b'x'].repeat(5_000_000));
+    console.extend(b"\n\x1b[2JDIED=gone forged\n::mvm::\nLOAD=forged\nlast without an end");
+    fs_err::write(machine.join("console.log"), console).unwrap();
+
+    let part = |name: &str| {
+        fs_err::read_to_string(root().join("resources/scripts").join(name).with_extension("sh")).unwrap()
+    };
+    let script = ["prelude", "cell/lib", "microvm/lib", "microvm/why"].map(part).join("\n");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &script]).env("MVM_HOME", home.path()).env("NAME", "web");
+    let output = bash.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.chars().all(|letter| letter == '\n' || (' '..='~').contains(&letter)), "{text}");
+    assert!(text.len() < 10_000, "{}", text.len());
+    let lines: Vec<_> = text.lines().collect();
+    let has = |line: &str| assert!(lines.contains(&line), "{line}: {text}");
+    has("PHASE=0.5 [2Jsshd");
+    has("INIT=mvm: failed: ]0;aVMM_STATE=R");
+    has("CONSOLE=LOAD=forged");
+    has("CONSOLE=[2JDIED=gone forged");
+    has("CONSOLE=last without an end");
+    for key in ["VMM_STATE=", "DIED=", "OOM=forged", "LOAD=forged", "FAILED="] {
+        assert!(!lines.iter().any(|line| line.starts_with(key)), "{key}: {text}");
+    }
+}
+
+/// What goes back in a file of /proc line by line loses lines when it changes: `proc_lines` reads it in one go.
+#[test]
+fn no_loop_reads_from_proc() {
+    for file in files(&root().join("resources/scripts")) {
+        for line in fs_err::read_to_string(&file).unwrap().lines() {
+            let looped = line.trim_start().starts_with("done")
+                && (line.contains("</proc") || line.contains("<\"/proc"));
+            assert!(!looped, "{}: {line}", file.display());
+        }
+    }
+}
+
 /// Each script as it is sent: the prelude, its libraries, itself.
 #[test]
 fn shellcheck_finds_nothing() {
@@ -82,8 +131,8 @@ fn shellcheck_finds_nothing() {
     // Those without a prelude.
     for names in [
         &["cell/cell"][..],
-        &["cell/shut", "cell/inside"],
-        &["cell/shut", "cell/resolver"],
+        &["cell/inside"],
+        &["cell/resolver"],
         &["cell/lib", "microvm/lib", "microvm/enter"],
         &["cell/lib", "microvm/lib", "microvm/proxy"],
         &["microvm/relay"],

@@ -56,7 +56,7 @@ fn places() -> MutexGuard<'static, Vec<usize>> {
 }
 
 pub(crate) struct Host {
-    who: Who,
+    pub(crate) who: Who,
     user: String,
     pub(crate) home: PathBuf,
     mvm: PathBuf,
@@ -137,7 +137,9 @@ impl Host {
             .spawn()
             .unwrap();
         let mut unpack = self.command("sh");
-        unpack.args(["-c", "umask 077; mkdir -p \"$1\" && tar -x -C \"$1\"", "sh"]).arg(&self.home);
+        unpack
+            .args(["-c", "umask 077; mkdir -p \"$1\" && tar --no-same-owner -x -C \"$1\"", "sh"])
+            .arg(&self.home);
         let unpacked = unpack.stdin(pack.stdout.take().unwrap()).status().unwrap();
         assert!(unpacked.success() && pack.wait().unwrap().success(), "the images cannot be copied");
     }

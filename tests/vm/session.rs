@@ -10,7 +10,7 @@ fn the_first_machine(who: Who) {
     let Some(host) = host(who) else { return };
     host.forget("default");
     let args = ["dev", "--secret", "TOKEN", "--", "sh", "-c", "uname -s; exit 42"];
-    let seen = Seen::new(&args, host.mvm_command(&args).env("TOKEN", trust::VALUE).output().unwrap());
+    let seen = Seen::new(&args, host.mvm_command(&args).env("TOKEN", trust::value(&host)).output().unwrap());
     assert_eq!((seen.code, seen.stdout.as_str()), (42, "Linux\n"), "{seen}");
     let first = seen;
     // The second one enters the same machine.

@@ -7,16 +7,19 @@ use serde_json::Value;
 
 use crate::host::{Host, Seen, all_pids, wait_until};
 
-/// The value of a secret, which stands nowhere by chance.
-pub(crate) const VALUE: &str = "hunter2-of-this-test-alone";
+/// The value of a secret, which stands nowhere by chance: nor in the tests that run beside.
+pub(crate) fn value(host: &Host) -> String {
+    format!("hunter2-of-{:?}-alone", host.who)
+}
 
 /// A machine was started with the secret TOKEN in the environment: only the guest's memory has it.
 pub(crate) fn a_secret_is_in_the_guests_memory_alone(host: &Host, machine: &str, said: &Seen) {
-    assert!(!said.stderr.contains(VALUE), "{said}");
+    let value = value(host);
+    assert!(!said.stderr.contains(&value), "{said}");
     let script = "stat -c '%a %U' /run/secrets/TOKEN; stat -f -c %T /run/secrets; cat /run/secrets/TOKEN; \
                   env | grep TOKEN; grep -l -a -F -f /run/secrets/TOKEN /proc/[0-9]*/cmdline /proc/[0-9]*/environ";
     let seen = host.mvm(&["exec", machine, "--", "sh", "-c", script]);
-    assert_eq!(seen.stdout, format!("600 root\ntmpfs\n{VALUE}"), "{seen}");
+    assert_eq!(seen.stdout, format!("600 root\ntmpfs\n{value}"), "{seen}");
 
     // Another one by standard input, for another user, with all there is to trace.
     let args = [
@@ -34,24 +37,24 @@ pub(crate) fn a_secret_is_in_the_guests_memory_alone(host: &Host, machine: &str,
     let mut command = host.mvm_command(&args);
     command.env("MVM_LOG", "trace").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let value = format!("{VALUE}\n\nof two lines\n");
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), value.as_bytes()).unwrap();
+    let piped = format!("{value}\n\nof two lines\n");
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), piped.as_bytes()).unwrap();
     let seen = Seen::new(&args, child.wait_with_output().unwrap());
-    assert!(seen.code == 0 && seen.stdout == value, "{seen}");
+    assert!(seen.code == 0 && seen.stdout == piped, "{seen}");
     assert!(seen.stderr.contains("argv") && !seen.stderr.contains("hunter2"), "{seen}");
     let others = host.mvm(&["exec", "-u", "www-data", machine, "--", "cat", "/run/secrets/TOKEN"]);
-    assert!(others.code != 0 && !others.stdout.contains(VALUE), "{others}");
+    assert!(others.code != 0 && !others.stdout.contains(&value), "{others}");
 
     // Nor has any process of the machine's on the host it in its words or its environment, or any file but the disk.
     for pid in all_pids() {
         for file in ["cmdline", "environ"] {
             let text = fs_err::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            assert!(!String::from_utf8_lossy(&text).contains(VALUE), "/proc/{pid}/{file}");
+            assert!(!String::from_utf8_lossy(&text).contains(&value), "/proc/{pid}/{file}");
         }
     }
     let folder = host.machine(machine);
     let found = Command::new("grep")
-        .args(["-r", "-l", "-a", "-F", "--exclude=disk.img", "-D", "skip", VALUE])
+        .args(["-r", "-l", "-a", "-F", "--exclude=disk.img", "-D", "skip", &value])
         .arg(&folder)
         .output()
         .unwrap();
@@ -73,6 +76,7 @@ pub(crate) fn verified(host: &Host, machine: &str) {
         "image",
         "VMM's binary",
         "host's loopback",
+        "network policy",
         "secrets",
     ] {
         let finding = findings.iter().find(|finding| finding["probe"] == probe).unwrap();
@@ -84,16 +88,27 @@ pub(crate) fn verified(host: &Host, machine: &str) {
     let secrets = findings.iter().find(|finding| finding["probe"] == "secrets").unwrap();
     assert!(secrets["evidence"].as_str().unwrap().contains("TOKEN"), "{secrets}");
 
+    // What a policy refuses is tried, and the cell itself tells of it.
+    for policy in ["allow=198.51.100.1", "none"] {
+        host.ok(&["net", "set", policy, machine]);
+        let seen = host.mvm(&["verify", machine, "--json"]);
+        let findings: Vec<Value> = serde_json::from_str(&seen.stdout).unwrap();
+        let finding = findings.iter().find(|finding| finding["probe"] == "network policy").unwrap();
+        let evidence = finding["evidence"].as_str().unwrap();
+        assert!(finding["ok"] == true && evidence.contains("the cell refused it"), "{finding}");
+    }
+    host.ok(&["net", "set", "open", machine]);
+
     let spec = host.machine(machine).join("vm.json");
     fs_err::set_permissions(&spec, PermissionsExt::from_mode(0o644)).unwrap();
     let log = host.machine(machine).join("provision.log");
-    fs_err::write(&log, format!("echo {VALUE}\n")).unwrap();
+    fs_err::write(&log, format!("echo {}\n", value(host))).unwrap();
     let seen = host.mvm(&["verify", machine]);
     assert_eq!(seen.code, 1, "{seen}");
     for text in ["644 ./vm.json", "a secret's value stands in ./provision.log"] {
         assert!(seen.stdout.contains(text) || seen.stderr.contains(text), "{text}: {seen}");
     }
-    assert!(!seen.stdout.contains(VALUE), "{seen}");
+    assert!(!seen.stdout.contains(&value(host)), "{seen}");
     fs_err::remove_file(log).unwrap();
     fs_err::set_permissions(&spec, PermissionsExt::from_mode(0o600)).unwrap();
     // The host's own part: whatever else other tests have left, nobody else may enter here.

@@ -176,20 +176,23 @@ trap 'open_ports; resolve' USR2
 # in_use: whether somebody is connected to the machine: a session (use_machine), a connection to one of its ports or its SSH
 # server, or a shared folder of which more is read or written than what watches over it does. When it was used last is the time of run/use.
 in_use() {
-  local started address state count=0 file key bytes before=$carried
+  local started address state count=0 file line lines=() before=$carried
   for file in run/uses/*; do
     { read -r started <"$file"; } 2>/dev/null || continue
     [[ $(identity "${file##*/}") != "${file##*/} $started "* ]] || return 0
     rm -f "$file"
   done
   for file in tcp udp; do
-    while read -r _ _ address state _; do
+    # In one go: the kernel writes the file anew for each place that is gone back to, and lines shift meanwhile.
+    mapfile -t lines <"/proc/$vmm/net/$file"
+    for line in "${lines[@]}"; do
+      read -r _ _ address state _ <<<"$line"
       [[ $address != "$GUEST_HEX":* || $state != 01 ]] || ((count += 1))
-    done <"/proc/$vmm/net/$file"
+    done
   done 2>/dev/null
   # The connection that sessions share is there without any.
   [[ -z $master ]] || ((count -= 1))
-  while read -r key bytes; do [[ $key != rchar: ]] || carried=$bytes; done 2>/dev/null <"/proc/${master:-none}/io"
+  { read -r _ carried <"/proc/${master:-none}/io"; } 2>/dev/null
   ((count > 0 || (before > 0 && carried - before > QUIET * ticking)))
 }
 
@@ -259,8 +262,8 @@ while kill -0 "$holder" 2>/dev/null; do
       if [[ $waiting == yes ]]; then
         connect
       elif ((SECONDS - began < 2)); then
-        # Without a network pasta ends at once: it is tried again, and said once.
-        [[ $trouble == yes ]] || {
+        # Without a network pasta ends at once: it is tried again, and said once. Without a VMM too: that is no trouble of the network.
+        [[ $trouble == yes || ! -e /proc/$vmm ]] || {
           echo 'mvm: pasta does not start; the machine has no network until it does'
           note 'network: down, pasta does not start'
         }
@@ -308,10 +311,13 @@ if [[ ${ended:-} != "$holder" ]]; then
   wait "$holder"
   status=$?
 fi
+# This shell is not to comment on how they ended: the log closes with what the VMM said.
+exec {told}>&2 2>/dev/null
 # None of them has anything left to do, and ssh for one may stay where it is to tell a guest goodbye that is gone.
-kill -KILL "$pasta" "$resolver" "$follower" ${names:+"$names"} ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}" 2>/dev/null
-# Nothing of the cell is left when run/cell goes. (This shell is not to comment on how they ended.)
-{ wait; } 2>/dev/null
+kill -KILL "$pasta" "$resolver" "$follower" ${names:+"$names"} ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}"
+# Nothing of the cell is left when run/cell goes.
+wait
+exec 2>&"$told" {told}>&-
 if [[ -z $reason ]]; then
   if grep -a -q -m 1 'Kernel panic' console.log 2>/dev/null; then
     reason='kernel panic'

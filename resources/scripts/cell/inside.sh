@@ -33,22 +33,25 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 # shut_in VMM: leaves a file system with what the VMM needs: programs and libraries, the image, of the machine's folder what it
 # reads, and the few files that it writes. False where the host refuses that; then all is as it was.
 shut_in() {
-  local here=machines/$NAME path root
-  local -a lines folders files links
-  new_root run/root
-  folders+=("$root/images/$IMAGE")
+  local here=machines/$NAME path places=''
   # Firecracker describes the caches to the guest there.
-  [[ $HOSTTYPE != aarch64 ]] || place /sys/devices/system/cpu sys/devices/system/cpu ro,nodev,noexec
-  [[ $1 == /usr/* || $1 == /bin/* || $1 == /nix/store/* ]] || { place "$1" "${1#/}" ro,nodev && folders+=("$root/${1%/*}"); }
-  for path in kvm net/tun; do place "/dev/$path" "dev/$path" noexec; done
-  place "../../images/$IMAGE" "images/$IMAGE" ro,nodev,noexec
+  [[ $HOSTTYPE != aarch64 ]] || place ro,nodev,noexec /sys/devices/system/cpu
+  [[ $1 == /usr/* || $1 == /bin/* || $1 == /nix/store/* ]] || place ro,nodev "$1"
+  for path in kvm net/tun; do place noexec "/dev/$path"; done
+  place ro,nodev,noexec "../../images/$IMAGE" "images/$IMAGE"
   for path in run/initrd run/vmm.json run/qmp.in run/qmp.out frozen/memory frozen/state; do
-    place "$path" "$here/$path" ro,nodev,noexec
+    place ro,nodev,noexec "$path" "$here/$path"
   done
-  for path in disk.img vmm.log run/out; do place "$path" "$here/$path" nodev,noexec; done
-  folders+=("$root/$here/run" "$root/$here/frozen")
-  enter_root run/fstab "/$here"
+  for path in disk.img vmm.log run/out; do place nodev,noexec "$path" "$here/$path"; done
+  HOSTTYPE=$HOSTTYPE perl run/shut.pl run/root <<<"${places%$'\n'}" || {
+    (($? == 1)) && return 1
+    exit 1
+  }
+  cd "/$here"
 }
+
+# place OPTIONS SOURCE [TARGET]: what is mounted where, below the new root.
+place() { printf -v places '%s%s\t%s\t%s\n' "$places" "$1" "$2" "${3:-${2#/}}"; }
 
 # The guest's console: what the VMM writes and reads. The pipe is open for both here, so that it has no end when those leave who
 # write to it (console.sh).

@@ -48,6 +48,24 @@ process_started() {
   [[ $STATE != Z ]]
 }
 
+# proc_lines FILE [COUNT]: the (first COUNT) lines of a file of /proc in LINES, read in one go. A loop over `read` goes back in the file after each line, where the
+# kernel writes it anew, and a state or a number that became longer meanwhile shifts all that follows.
+proc_lines() {
+  LINES=()
+  { mapfile -t -n "${2:-0}" LINES <"$1"; } 2>/dev/null || return 1
+}
+
+# process_memory PID: what a process has resident in RESIDENT (bytes); false when that is not told.
+process_memory() {
+  local line
+  RESIDENT=''
+  proc_lines "/proc/$1/status" || return 1
+  for line in "${LINES[@]}"; do
+    [[ ! $line =~ ^VmRSS:[[:space:]]+([0-9]+) ]] || RESIDENT=$((BASH_REMATCH[1] * 1024))
+  done
+  [[ -n $RESIDENT ]]
+}
+
 # same_process PID STARTED: whether that very process still lives; a recycled PID started at another time.
 same_process() {
   process_started "$1" && [[ $STARTED == "$2" ]]
@@ -86,21 +104,23 @@ cell_enter() {
 
 # cell_end DIR: ends the machine's processes, if any are left, and removes what they leave.
 cell_end() {
-  local tries
+  local tries clock
+  exec {clock}<> <(:)
   if cell_alive "$1"; then
     kill -TERM "$CELL_PID" 2>/dev/null || true
-    for ((tries = 0; tries < 80; tries++)); do
+    for ((tries = 0; tries < 400; tries++)); do
       cell_alive "$1" || break
-      sleep 0.05
+      read -r -t 0.01 -u "$clock" _ || true
     done
   fi
   # A stopped or killed supervisor cannot do it; its end is the others' as well.
   ! cell_alive "$1" || kill -KILL "$CELL_PID" 2>/dev/null || true
-  for ((tries = 0; tries < 100; tries++)); do
+  for ((tries = 0; tries < 200; tries++)); do
     cell_vmm "$1" || break
     kill -KILL "$VMM_PID" 2>/dev/null || true
-    sleep 0.02
+    read -r -t 0.01 -u "$clock" _ || true
   done
+  exec {clock}>&-
   ! cell_vmm "$1" || die stuck "the process $VMM_PID does not end: the kernel holds it"
   rm -rf "$1/run" "$1/api.sock"
 }

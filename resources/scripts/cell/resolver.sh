@@ -3,13 +3,12 @@
 # In: stdin dnsmasq's configuration.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-shut_in() {
-  local root
-  local -a lines folders files links
-  new_root run/net/root
-  enter_root run/net/fstab /
+# Its configuration comes later on the same input.
+HOSTTYPE=$HOSTTYPE perl run/shut.pl run/net/root </dev/null || {
+  (($? == 1)) || exit 1
+  echo 'mvm: this host refuses the mounts, so the resolver sees the files that its user sees'
 }
-shut_in || echo 'mvm: this host refuses the mounts, so the resolver sees the files that its user sees'
+cd /
 ulimit -c 0
 # There is no other user here to become.
 exec env -i LC_ALL=C PATH="$PATH" setpriv --no-new-privs --inh-caps -all --bounding-set -all,+net_admin,+net_bind_service -- \

@@ -25,6 +25,7 @@ while (($# >= 2)); do
     size=${size%%$'\t'*}
     rm -rf "./$path" 2>/dev/null || unshare --map-auto --map-root-user rm -rf "./$path"
     freed=$((freed + ${size:-0}))
+    checkpoint gc.removed
   fi
   [[ $name == .* || -e machines/$name ]] || rm -f "locks/$name"
 done

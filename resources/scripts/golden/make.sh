@@ -22,6 +22,8 @@ freeze_room yes
 # The connection that the command will have is opened for this already.
 mapfile -t words <<<"$MASTER"
 master_connects "${words[@]}" || die not-running "the machine \`$NAME\` lets nobody connect"
+# What a machine hears that goes on from there; with nothing to say this only fetches what it takes.
+"${SHARED_CONNECTION[@]}" -T "mvm-$NAME" /run/mvm/thawed </dev/null >/dev/null || true
 # What it wrote need not be on its disk: whoever cannot go on from its memory boots from an empty one.
 freeze_live "$new"
 checkpoint golden.frozen
@@ -40,6 +42,7 @@ trap - EXIT
   for old in "$golden"/*/; do
     if [[ ${old%/} == "$golden/$GOLDEN" ]] || grep -q -x -F "$like" "$old/frozen/meta"; then rm -rf "$old"; fi
   done
+  make_keys "$new/spare" golden
   checkpoint golden.synced
   mv -T "$new" "$golden/$GOLDEN"
   sync "$golden"

@@ -9,26 +9,29 @@ if [[ ! -e $machine/vm.json ]]; then
   step "Creating the machine $NAME"
   # It appears by one rename, so a killed run leaves nothing that looks finished.
   new=$MVM_HOME/machines/.$NAME.new
-  rm -rf "$new"
+  [[ ! -e $new ]] || rm -rf "$new"
   mkdir -p "$new/run"
   printf '%s\n' "$vm_json" >"$new/vm.json"
   checkpoint create.begun
-  make_keys "$new/keys" "$NAME" &
-  keys=$!
-  golden=$MVM_HOME/golden/${GOLDEN:-}
+  golden=$MVM_HOME/golden/${GOLDEN:-} keys=''
+  if [[ -z ${GOLDEN:-} ]] || ! take_spare_keys "$golden" "$new/keys" "$NAME"; then
+    make_keys "$new/keys" "$NAME" &
+    keys=$!
+  fi
   if [[ -n ${GOLDEN:-} ]] && golden_whole "$GOLDEN" && go_on_from "$golden" "$new"; then
     touch "$golden"
   else
     rm -rf "$new/frozen" "$new/disk.img"
     make_disk "$new/disk.img"
   fi
-  wait "$keys"
-  # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody.
-  sync "$new/vm.json" "$new"/keys/*
+  [[ -z $keys ]] || wait "$keys"
+  # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody. Whoever goes on
+  # from a golden memory passes with this run.
+  [[ -n ${GOLDEN:-} ]] || sync "$new/vm.json" "$new"/keys/*
   event "$new" "created"
   checkpoint create.made
   # Left from a destroy or a create that was cut off: without a vm.json it holds nothing of the user's.
-  rm -rf "$machine"
+  [[ ! -e $machine ]] || rm -rf "$machine"
   mv -T "$new" "$machine"
   checkpoint create.placed
 fi
@@ -36,5 +39,6 @@ sweep
 answer CREATED "$NAME"
 answer_keys "$machine" "$NAME"
 if [[ -n ${GOLDEN:-} && -e $machine/frozen/meta ]]; then
-  answer FROZEN "$(tr '\n' '\t' <"$machine/frozen/meta")"
+  IFS= read -r -d '' facts <"$machine/frozen/meta" || true
+  answer FROZEN "${facts//$'\n'/$'\t'}"
 fi

@@ -1,9 +1,15 @@
 # microvm/leash: a machine that is there for one run goes when standard input ends, however that comes: whoever started
 # this closed it, or was killed, or the connection broke.
 # In: NAME.
+# Out: GONE yes, when nothing of it is left; what comes then is for the next run, and need not be waited for.
 : "${NAME:?}"
 trap '' HUP INT TERM PIPE
 cat >/dev/null || true
 lock "$NAME"
 remove_machine "$NAME"
 unlock "$NAME"
+answer GONE yes || true
+# For the next run.
+for golden in "$MVM_HOME"/golden/*/; do
+  [[ ! -d $golden ]] || spare_keys "${golden%/}" || true
+done

@@ -26,12 +26,18 @@ guest_connects() {
   cell_enter "$1" timeout 2 bash -c "$GUEST_CONNECTS" 2>/dev/null
 }
 
-# console_tail DIR: the last lines of the console, as answers.
+# console_tail DIR: the last lines of the console, as answers. However long a line is that the guest writes, little of it is read.
 console_tail() {
   local line
   while IFS= read -r line; do
-    answer CONSOLE "${line//[^[:print:]]/}"
-  done < <(tail -n 15 "$1/console.log" 2>/dev/null)
+    answer CONSOLE "$line"
+  done < <(tail -c 65536 "$1/console.log" 2>/dev/null | tr -cd '[:print:]\n' | tail -n 15 | cut -c -500 || true)
+}
+
+# console_says PATTERN: the first in the console, in this folder, that it matches, without what steers a terminal; nothing where none
+# does.
+console_says() {
+  grep -a -m 1 -o -e "$1" console.log | head -n 1 | head -c 500 | tr -cd '[:print:]' || true
 }
 
 # answer_phases KEY: what the guest's console, in this folder, tells of its start (SECONDS WHAT). Whatever is no line of mvm's own is
@@ -39,13 +45,13 @@ console_tail() {
 answer_phases() {
   local seconds phase
   while read -r _ seconds phase; do
-    answer "$1" "$seconds ${phase%$'\r'}"
-  done < <(grep -a '^mvm: [0-9]' console.log || true)
+    answer "$1" "$seconds $phase"
+  done < <(grep -a -m 100 -o '^mvm: [0-9].\{0,500\}' console.log | tr -cd '[:print:]\n' || true)
 }
 
 # make_keys DIR NAME: a machine's own: with which it is entered, and by which it is known.
 make_keys() {
-  local user host kind key
+  local user host
   mkdir -p "$1"
   ssh-keygen -q -t ed25519 -N '' -C "mvm-$2" -f "$1/id_ed25519" </dev/null &
   user=$!
@@ -53,8 +59,29 @@ make_keys() {
   host=$!
   wait "$user"
   wait "$host"
+  know_host "$1" "$2"
+}
+
+# know_host DIR NAME: by what the keys in DIR are known.
+know_host() {
+  local kind key
   read -r kind key _ <"$1/host_ed25519.pub"
   printf 'mvm-%s %s %s\n' "$2" "$kind" "$key" >"$1/known_hosts"
+}
+
+# spare_keys GOLDEN: keys that are made ahead, for the next machine that goes on from the golden memory in that folder. Two makers of
+# the same, or one beside whoever makes a golden memory: the second leaves it.
+spare_keys() (
+  [[ ! -e $1/spare ]] && exec 8>"$MVM_HOME/locks/.golden" && flock --nonblock 8 || exit 0
+  [[ -e $1/disk.img ]] || exit 0
+  rm -rf "$1/spare.new"
+  make_keys "$1/spare.new" golden
+  mv -T "$1/spare.new" "$1/spare"
+)
+
+# take_spare_keys GOLDEN DIR NAME: has them in DIR, as those of NAME. False where there are none: of two only one gets them.
+take_spare_keys() {
+  [[ -e $1/spare ]] && mv -T "$1/spare" "$2" 2>/dev/null && know_host "$2" "$3"
 }
 
 # make_disk FILE: an empty disk of DISK_BYTES.
@@ -107,17 +134,21 @@ origin_keys() {
 # go_on_from FROM TO: a copy of another machine's memory and disk in FROM, for a new one in TO. It takes little: what is only ever read
 # are the files themselves (start.sh lets go of them).
 go_on_from() {
-  mkdir "$2/frozen" && cp -r "$1/frozen/origin" "$1/frozen/meta" "$2/frozen/" &&
-    find "$1/frozen" -maxdepth 1 -type f ! -name meta -exec ln -t "$2/frozen" {} + &&
-    copy_sparse "$1/disk.img" "$2/disk.img"
+  cp -rl "$1/frozen" "$2/frozen" && copy_sparse "$1/disk.img" "$2/disk.img"
 }
 
-# golden_whole KEY: whether the golden memory of that key is there, and as it was written.
+# golden_whole KEY: whether the golden memory of that key is there, and as it was written. With one fork: it is asked at each run. (The
+# digest in a disk's identity tells of a disk that came back from a copy; nobody restores these.)
 golden_whole() {
-  local golden=$MVM_HOME/golden/$1
-  [[ -e $golden/frozen/meta && -e $golden/disk.img ]] &&
-    grep -q -x -F "FILES=$(frozen_identity "$golden/frozen")" "$golden/frozen/meta" &&
-    grep -q -x -F "DISK=$(disk_identity "$golden/disk.img")" "$golden/frozen/meta"
+  local golden=$MVM_HOME/golden/$1 facts line files='' disk=''
+  { IFS= read -r -d '' facts <"$golden/frozen/meta"; } 2>/dev/null || [[ -n ${facts:-} ]] || return 1
+  while read -r line; do
+    case $line in
+      disk.img\ *) disk=${line#* } ;;
+      *) files+="${line#frozen/} " ;;
+    esac
+  done < <(cd "$golden" && exec stat -c '%n %s %.9Y' frozen/memory frozen/state* disk.img 2>/dev/null)
+  [[ -n $disk && $'\n'$facts == *$'\n'"FILES=$files"$'\n'* && $'\n'$facts == *$'\n'"DISK=$disk "* ]]
 }
 
 # The connection that sessions share, in the machine's folder. One that breaks at this moment must not be replaced by one outside the
@@ -170,9 +201,10 @@ write_spec() {
 # refuse_stale BEFORE: ends the script, with nothing done, where the machine's vm.json is not the one any more that this was decided on;
 # empty where that does not matter. In the machine's folder, under its lock.
 refuse_stale() {
-  local now=''
+  local now='' number='"version":[0-9],'
   IFS= read -r now <vm.json || true
-  [[ -n $1 && $1 != "$now" ]] || return 0
+  # Of an older mvm's file the number alone is another.
+  [[ -n $1 && ${1/$number/} != "${now/$number/}" ]] || return 0
   answer STALE yes
   cat >/dev/null
   exit 0
@@ -181,7 +213,6 @@ refuse_stale() {
 # want_ports: writes for the supervisor which ports are to be open. In: PORTS, a line for each (see cell.sh). Runs in the
 # machine's folder, as those below do.
 want_ports() {
-  mkdir -p run/ports
   printf '%s\n' "${PORTS:-}" >run/ports/new
   mv run/ports/new run/ports/wanted
 }
@@ -194,7 +225,6 @@ check_resolver() {
 
 # want_rules: writes for the cell what passes in it. In: RULES. In the machine's folder, as is want_resolver.
 want_rules() {
-  mkdir -p run/net
   # Another number than the one before; 0 and 1 mean something else.
   printf 'define generation = %s\n%s\n' $(((RANDOM << 15 | RANDOM) + 2)) "$RULES" >run/net/rules
 }

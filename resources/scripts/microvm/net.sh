@@ -17,8 +17,10 @@ if cell_alive . && cell_vmm .; then
   want_rules
   # In force before it is written down: one transaction, or nothing of it.
   cell_enter "$VMM_PID" nft -f run/net/rules || die rules 'this host does not take the rules of the network policy'
+  checkpoint net.ruled
   want_resolver
   kill -USR2 "$CELL_PID"
+  checkpoint net.asked
   exec {clock}<> <(:)
   # The guest's next question should find the resolver, which is not there at once.
   for ((tries = 0; tries < 500; tries++)); do

@@ -1,7 +1,7 @@
 # microvm/start: starts a machine's cell and waits until its guest takes connections. Safe to repeat: a machine that
 # runs is only waited for.
 # In: NAME, IMAGE (the folder's name), DISK_BYTES, AS (which VMM, how), BOOT_SECONDS, CELL and INSIDE (the supervisor's
-#     scripts), FORWARD and PORTS (microvm/lib), RULES and RESOLVER (microvm/lib), RESOLVE and NAMES (what runs it, what notes names), IDLE (seconds without use until it is suspended; 0: never) and SUSPEND (what does it),
+#     scripts), FORWARD and PORTS (microvm/lib), RULES and RESOLVER (microvm/lib), RESOLVE and NAMES (what runs it, what notes names), SHUT (what shuts both and the VMM in), IDLE (seconds without use until it is suspended; 0: never) and SUSPEND (what does it),
 #     VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json on one line, vm.json as this was decided on (empty
 #     where that does not matter), and the seed archive.
 #     MASTER (what opens a connection). For a suspended machine also THAW_DISK (the disk that its memory belongs to),
@@ -9,7 +9,7 @@
 # Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no; LOST (why the memory was not resumed); PORT for each port; or TROUBLE
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
-: "${RULES:?}" "${RESOLVE:?}" "${NAMES:?}"
+: "${RULES:?}" "${RESOLVE:?}" "${NAMES:?}" "${SHUT:?}"
 IFS= read -r vm_json
 IFS= read -r before
 lock "$NAME"
@@ -36,10 +36,11 @@ grow() {
 prepare() {
   # What a killed cell left; Firecracker does not start beside an old socket.
   cell_end .
-  mkdir -p run/out
-  mkfifo run/qmp.in run/qmp.out
-  rm -f api.sock run/exit
-  [[ -p run/console ]] || mkfifo run/console
+  # `uses` where nobody would suspend it is not made: who uses it would leave notes that nobody removes (use_machine).
+  local folders=(run/out run/ports run/net)
+  ((${IDLE:-0} == 0)) || folders+=(run/uses)
+  mkdir -p "${folders[@]}"
+  mkfifo run/qmp.in run/qmp.out run/console
   trim_events
   printf '%s\n' "$vm_json" >run/vm.json
   printf '%s' "$CELL" >run/cell.sh
@@ -47,9 +48,8 @@ prepare() {
   printf '%s' "$FORWARD" >run/forward.pl
   printf '%s' "$RESOLVE" >run/resolver.sh
   printf '%s' "$NAMES" >run/names.pl
+  printf '%s' "$SHUT" >run/shut.pl
   printf '%s' "${SUSPEND:-}" >run/suspend.sh
-  # Nobody else would remove them (use_machine).
-  ((${IDLE:-0} == 0)) || mkdir -p run/uses
   : >run/use
   want_ports
   want_rules
@@ -92,7 +92,10 @@ launch() {
 thaw() {
   local words word
   LOST=''
-  if [[ $(disk_identity disk.img) != "$THAW_DISK" ]]; then
+  if [[ $golden == yes ]]; then
+    # create.sh has just looked.
+    :
+  elif [[ $(disk_identity disk.img) != "$THAW_DISK" ]]; then
     LOST='its disk was changed meanwhile'
   elif ! grep -q -x -F "FILES=$(frozen_identity frozen)" frozen/meta; then
     LOST='the files of its memory were changed meanwhile'
@@ -234,7 +237,8 @@ while uptime && ((UPTIME < began + BOOT_SECONDS * 100)); do
     # A chatty guest must not make this slow; a mark may be cut by the end of a read.
     ((${#text} <= 8192)) || text=${text: -4096}
   fi
-  if [[ -e run/up || $text =~ mvm:\ [0-9.]+\ sshd ]] && cell_vmm "$machine" && guest_connects "$VMM_PID"; then
+  if [[ -e run/up || $text =~ mvm:\ [0-9.]+\ sshd ]] && cell_vmm "$machine" &&
+    { [[ $adopted == yes ]] || guest_connects "$VMM_PID"; }; then
     ready=yes
     break
   fi
@@ -273,6 +277,6 @@ fi
 if [[ $text =~ mvm:\ failed:\ ([^$'\r\n']*) ]]; then
   answer INIT "${BASH_REMATCH[1]}"
 fi
-answer PANIC "$(grep -a -m 1 -o 'Kernel panic.*' console.log | tr -d '\r' || true)"
+answer PANIC "$(console_says 'Kernel panic.*')"
 answer VMM_LOG "$(vmm_log . 3 | tr '\n' ' ')"
 console_tail "$machine"

@@ -7,9 +7,9 @@ machine=$MVM_HOME/machines/$NAME
 cd "$machine"
 if [[ -e console.log ]]; then
   answer_phases PHASE
-  answer INIT "$(grep -a -m 1 -o '^mvm: failed: .*' console.log | tr -d '\r' || true)"
-  answer PANIC "$(grep -a -m 1 -o 'Kernel panic.*' console.log | tr -d '\r' || true)"
-  answer OOM "$(grep -a -m 1 -o 'Out of memory: .*' console.log | tr -d '\r' || true)"
+  answer INIT "$(console_says '^mvm: failed: .*')"
+  answer PANIC "$(console_says 'Kernel panic.*')"
+  answer OOM "$(console_says 'Out of memory: .*')"
   console_tail .
 fi
 while IFS= read -r line; do
@@ -18,7 +18,7 @@ done < <(vmm_log . 5)
 # Their arrows are no ASCII.
 while IFS= read -r line; do
   answer EVENT "$line"
-done < <(tail -n 5 events.log 2>/dev/null)
+done < <(tail -n 5 events.log 2>/dev/null || true)
 if cell_vmm .; then
   { IFS= read -r stat <"/proc/$VMM_PID/stat"; } 2>/dev/null || stat=
   read -r -a fields <<<"${stat##*) }"
@@ -29,6 +29,7 @@ if cell_vmm .; then
 fi
 read -r load _ </proc/loadavg
 answer LOAD "$load"
-while read -r key value _; do
-  [[ $key != MemAvailable: ]] || answer AVAILABLE_KIB "$value"
-done </proc/meminfo
+proc_lines /proc/meminfo
+for line in "${LINES[@]}"; do
+  [[ ! $line =~ ^MemAvailable:[[:space:]]+([0-9]+) ]] || answer AVAILABLE_KIB "${BASH_REMATCH[1]}"
+done

@@ -6,7 +6,8 @@
 #      NS (KIND own|host ID); STATUS and LIMIT lines of /proc/PID; MOUNT (OPTIONS TARGET, as the VMM sees them); OPEN (files and folders
 #      that others may reach); LISTEN (PROTOCOL ADDRESS of /proc/net, and whose); FILE (NAME SHA256) of the image; VMM (PATH SHA256),
 #      RECORDED (its digest when it was installed), PACKAGE (NAME VERSION unchanged|changed); LOOPBACK (what the host's own listener says
-#      on the host), TRIED (ADDRESS PORT, and `exit 1` or what was heard) from the guest; SECRET (its names), LEAK (where a value of one was found).
+#      on the host), TRIED (ADDRESS PORT, and `exit 1` or what was heard) from the guest; RULE and
+#      REFUSED (the cell's chain `judge` and its set `refused`, as nft lists them); SECRET (its names), LEAK (where a value of one was found).
 : "${NAME:?}" "${MASTER:?}" "${LISTENER:?}" "${FAR:?}"
 shopt -s nullglob
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
@@ -22,23 +23,27 @@ for kind in user mnt net pid ipc uts; do
   [[ $own != "$(readlink "/proc/self/ns/$kind")" ]] || whose=host
   answer NS "$kind $whose $own"
 done
-while IFS= read -r line; do
+proc_lines "/proc/$VMM_PID/status" || LINES=()
+for line in "${LINES[@]}"; do
   case $line in
     Cap* | NoNewPrivs:* | Seccomp:*) answer STATUS "${line//$'\t'/ }" ;;
   esac
-done <"/proc/$VMM_PID/status"
+done
 # Before 5.14 the kernel counts a user's processes, not those of the namespace, so there they are not limited (cell/inside).
 IFS=. read -r kernel minor _ </proc/sys/kernel/osrelease
 kernel=$((kernel * 100 + ${minor%%[!0-9]*}))
-while IFS= read -r line; do
+proc_lines "/proc/$VMM_PID/limits" || LINES=()
+for line in "${LINES[@]}"; do
   case $line in
     'Max processes'*) ((kernel < 514)) || answer LIMIT "$line" ;;
     'Max address space'* | 'Max open files'* | 'Max core file size'*) answer LIMIT "$line" ;;
   esac
-done <"/proc/$VMM_PID/limits"
-while read -r _ _ _ _ target options _; do
+done
+proc_lines "/proc/$VMM_PID/mountinfo" || LINES=()
+for line in "${LINES[@]}"; do
+  read -r _ _ _ _ target options _ <<<"$line"
   answer MOUNT "${options%%,*} $target"
-done <"/proc/$VMM_PID/mountinfo"
+done
 
 # Sockets have the mode of their folder's choice, and links none.
 while IFS= read -r line; do answer OPEN "$line"; done < <(find . -perm /077 ! -type l -printf '%m %p\n')
@@ -61,12 +66,14 @@ for pid in "${pids[@]}"; do
   done
 done
 for protocol in tcp tcp6 udp udp6; do
-  while read -r _ address _ state _ _ _ _ _ inode _; do
+  proc_lines "/proc/net/$protocol" || continue
+  for line in "${LINES[@]}"; do
+    read -r _ address _ state _ _ _ _ _ inode _ <<<"$line"
     [[ -n ${owners[$inode]:-} ]] || continue
     # Those of pasta without a peer are of the guest's own datagrams.
     [[ $state == 0A || ($state == 07 && ${owners[$inode]} != pasta*) ]] || continue
     answer LISTEN "$protocol $address ${owners[$inode]}"
-  done <"/proc/net/$protocol"
+  done
 done
 
 image=''
@@ -113,6 +120,9 @@ done < <({
   printf '%s\n' "$FAR"
 } | "${ask[@]}" "$try")
 kill "$COPROC_PID" 2>/dev/null || true
+# What the cell itself has to say of it.
+while IFS= read -r line; do answer RULE "$line"; done < <(cell_enter "$VMM_PID" nft list chain inet mvm judge)
+while IFS= read -r line; do answer REFUSED "$line"; done < <(cell_enter "$VMM_PID" nft list set inet mvm refused | grep -o -E '[0-9.]+ \. tcp \. [0-9]+')
 
 # Secrets are compared in this shell's memory, and named only.
 held=$("${ask[@]}" 'ls /run/secrets 2>/dev/null' </dev/null) || held=''

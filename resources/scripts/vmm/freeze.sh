@@ -6,7 +6,7 @@
 # freeze_room LIVES [BYTES]: dies where there is no room for the memory, and BYTES more. LIVES (yes|no) is whether the machine
 # goes on afterwards.
 freeze_room() {
-  local key value needed=''
+  local needed
   # What changed since it was resumed goes onto the memory that it was resumed from, or onto a copy of that.
   BASE=no CHANGES=no LIVES=$1
   if [[ $VMM == firecracker && -n ${SAVE_CHANGES:-} ]]; then
@@ -18,14 +18,12 @@ freeze_room() {
     fi
   fi
   if [[ $VMM == qemu ]]; then
-    while read -r key value _; do
-      [[ $key != VmRSS: ]] || needed=$((value * 1024))
-    done <"/proc/$VMM_PID/status"
+    process_memory "$VMM_PID" || die not-running "the machine \`$NAME\` ended meanwhile"
+    needed=$RESIDENT
   else
     needed=$MEMORY_BYTES
     [[ $BASE == no || $LIVES == yes ]] || needed=$((MEMORY_BYTES - $(stat -c '%b * %B' run/thawed/memory)))
   fi
-  : "${needed:?}"
   needed=$((needed + ${2:-0}))
   room_for "$needed" ||
     die no-space "the memory of \`$NAME\` may take $((needed >> 20)) MiB, and $((FREE >> 20)) MiB are free; it runs on"

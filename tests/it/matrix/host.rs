@@ -26,6 +26,10 @@ pub(super) enum Before {
     Kept,
     /// Running, with such a snapshot.
     RunningKept,
+    /// Running, after an `exec --checkpoint`.
+    Checkpointed,
+    /// Stopped, beside what killed commands left of others.
+    Littered,
 }
 
 pub(super) struct Host {
@@ -200,14 +204,23 @@ impl Host {
         fs_err::create_dir_all(self.path("at")).unwrap();
         let template = match before {
             Before::Nothing => return Ok(()),
-            Before::Stopped | Before::Running => "stopped",
+            Before::Stopped | Before::Running | Before::Checkpointed | Before::Littered => "stopped",
             Before::Suspended => "suspended",
             Before::Kept | Before::RunningKept => "kept",
         };
         fs_err::create_dir_all(self.machine("")).unwrap();
         copy(&self.path("templates").join(template).join("web"), &self.machine(""));
-        if matches!(before, Before::Running | Before::RunningKept) {
+        if matches!(before, Before::Running | Before::RunningKept | Before::Checkpointed) {
             let _ = self.ok(&["start", "web", "-d"])?;
+        }
+        if before == Before::Checkpointed {
+            let _ = self.ok(&["exec", "--checkpoint", "web", "--", "true"])?;
+        }
+        if before == Before::Littered {
+            for left in ["locks", "machines/.old.new/keys", "machines/.other.gone/snapshots", "golden/.new"] {
+                fs_err::create_dir_all(self.home().join(left)).map_err(|e| e.to_string())?;
+            }
+            fs_err::write(self.home().join("locks/gone"), "").map_err(|e| e.to_string())?;
         }
         if before != Before::Suspended {
             self.write_mark("last");

@@ -34,7 +34,7 @@ const fn row(
 /// In place of a port of this host that no other cell has.
 pub(super) const PORT: &str = "PORT";
 
-use Before::{Kept, Nothing, Running, RunningKept, Stopped, Suspended};
+use Before::{Checkpointed, Kept, Littered, Nothing, Running, RunningKept, Stopped, Suspended};
 
 pub(super) const ROWS: &[Row] = &[
     row(
@@ -133,6 +133,20 @@ pub(super) const ROWS: &[Row] = &[
         &["sends snapshot/clone", "clone.copied", "clone.made", "clone.placed"],
     ),
     row(
+        &["undo", "web", "--yes"],
+        Checkpointed,
+        Data::LastOr("first"),
+        &[
+            "sends snapshot/restore",
+            "restore.copied",
+            "restore.ended",
+            "restore.decided",
+            "restore.disk",
+            "restore.memory",
+            "sends microvm/start",
+        ],
+    ),
+    row(
         &["snapshot", "rm", "web@kept", "--yes"],
         Kept,
         Data::Last,
@@ -179,6 +193,14 @@ pub(super) const ROWS: &[Row] = &[
         Data::Last,
         &["sends microvm/ports", "spec.written", "ports.written", "ports.asked"],
     ),
+    row(
+        &["net", "set", "none", "web"],
+        Running,
+        Data::Last,
+        &["sends microvm/net", "net.ruled", "net.asked", "spec.written"],
+    ),
+    row(&["net", "set", "none", "web"], Stopped, Data::Last, &["sends microvm/net", "spec.written"]),
+    row(&["gc", "--yes"], Littered, Data::Last, &["sends gc/remove", "gc.removed"]),
     row(
         &["rename", "web", "shop"],
         Stopped,
@@ -238,13 +260,11 @@ pub(super) const EXCUSED_PLACES: &[(&str, &str)] = &[
     ("firecracker.placed", "tests/it/firecracker_release.rs repeats it"),
     ("debian.built", "it needs Debian's packages; tests/vm/image.rs kills it"),
     ("sends bootstrap/admin", "it changes the host by its own package manager alone"),
-    ("sends gc/remove", "what it removes is nobody's; what is cut off the next one removes"),
     ("sends image/debian", "it needs Debian's packages; tests/vm/image.rs kills it"),
     ("sends image/derive", "see derive.written"),
     ("sends image/receive", "see receive.written"),
     ("sends image/ubuntu", "see receive.written"),
     ("sends lima/provision", "tests/lima/life.rs kills it"),
-    ("sends microvm/net", "the rules are one transaction of nft's, which is none here; tests/vm/policy.rs"),
     ("sends vmm/firecracker", "see firecracker.unpacked"),
 ];
 
@@ -252,11 +272,9 @@ pub(super) const EXCUSED_PLACES: &[(&str, &str)] = &[
 pub(super) const EXCUSED_COMMANDS: &[(&str, &str)] = &[
     ("up", "it is `start` for each machine of mvm.toml, tests/it/project.rs"),
     ("down", "it is `stop` for each machine of mvm.toml"),
-    ("undo", "it is `snapshot restore` of a snapshot that is used up"),
     ("ssh", "what it changes is the guest's"),
     ("shell", "what it changes is the Lima VM's"),
     ("cp", "it writes files of the user's own, tests/vm/session.rs"),
-    ("net", "see sends microvm/net"),
     ("mount", "what it serves ends with mvm, tests/vm/mount.rs"),
     ("bench", "it is `run` and `stop`, timed"),
     ("setup", "packages and images: see the places that are not in the matrix"),
@@ -264,7 +282,6 @@ pub(super) const EXCUSED_COMMANDS: &[(&str, &str)] = &[
     ("ssh-config", "one file, written by one rename, tests/it/access.rs"),
     ("completions", "one file, written by one rename"),
     ("man", "files of mvm's own"),
-    ("gc", "see sends gc/remove"),
     ("verify", "it changes nothing"),
     ("proxy", "it changes nothing"),
     ("diff", "it changes nothing"),
@@ -306,7 +323,7 @@ impl Row {
             "restore.memory",
         ];
         let runs = match self.before {
-            Before::Running | Before::RunningKept => {
+            Before::Running | Before::RunningKept | Before::Checkpointed => {
                 !over.contains(&place) && !place.starts_with("reset.") && !place.starts_with("remove.")
             }
             _ => begins.contains(&place),
