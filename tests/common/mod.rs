@@ -14,9 +14,13 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Said even where the test runner captures what tests print.
 pub(crate) fn skipped(why: &str) {
-    let line = format!("\nSKIPPED: {why}\n");
+    said(&format!("SKIPPED: {why}"));
+}
+
+/// Said even where the test runner captures what tests print.
+pub(crate) fn said(line: &str) {
+    let line = format!("\n{line}\n");
     if let Ok(mut tty) = fs_err::OpenOptions::new().append(true).open("/dev/stderr") {
         tty.write_all(line.as_bytes()).unwrap_or_default();
     }

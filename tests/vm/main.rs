@@ -1,5 +1,11 @@
 //! Real machines under software emulation, as root and as an ordinary user. The suite sets up what it needs (host.rs).
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::zombie_processes, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::zombie_processes,
+    reason = "tests"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -20,6 +26,7 @@ mod image;
 mod kernel;
 mod kill;
 mod lifecycle;
+mod lima;
 mod matrix;
 mod mount;
 mod network;

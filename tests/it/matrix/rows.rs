@@ -264,7 +264,7 @@ pub(super) const EXCUSED_PLACES: &[(&str, &str)] = &[
     ("sends image/derive", "see derive.written"),
     ("sends image/receive", "see receive.written"),
     ("sends image/ubuntu", "see receive.written"),
-    ("sends lima/provision", "tests/lima/life.rs kills it"),
+    ("sends lima/provision", "tests/vm/lima/faults.rs kills it"),
     ("sends vmm/firecracker", "see firecracker.unpacked"),
 ];
 

@@ -6,99 +6,87 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
-
+use super::host::{Lima, instance};
+use super::set_up::home;
 use crate::common::process::{Seen, command_line, wait_until};
 use crate::common::skipped;
-use crate::host::{instance, lima};
-use crate::set_up::home;
 
-/// A machine in the status.
-fn named(status: &Value, name: &str) -> Value {
-    let machines = status["machines"].as_array().unwrap();
-    machines.iter().find(|machine| machine["name"] == name).unwrap().clone()
-}
-
-#[test]
-fn a_machine_in_the_lima_vm() {
-    let Some(lima) = lima() else { return };
+pub(super) fn a_machine_in_the_lima_vm(lima: &Lima) {
     lima.ok(&["setup", "--yes"]);
-    let seen = lima.ok(&["dev", "box", "--", "uname -n; cat /proc/sys/kernel/ostype"]);
-    assert_eq!(seen.stdout, "box\nLinux\n", "{seen}");
-    assert_eq!(lima.mvm(&["ssh", "box", "--", "exit 42"]).code, 42);
+    let seen = lima.ok(&["dev", "fresh", "--", "uname -n; cat /proc/sys/kernel/ostype"]);
+    assert_eq!(seen.stdout, "fresh\nLinux\n", "{seen}");
+    assert_eq!(lima.mvm(&["ssh", "fresh", "--", "exit 42"]).code, 42);
 
     // A port of it is one of this host's own loopback.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    lima.ok(&["port", "add", &format!("{}:22", port.port()), "box"]);
+    lima.ok(&["port", "add", &format!("{}:22", port.port()), "fresh"]);
     let mut banner = [0; 4];
     TcpStream::connect(port).unwrap().read_exact(&mut banner).unwrap();
     assert_eq!(&banner, b"SSH-");
-    let seen = lima.ok(&["port", "ls", "box"]);
+    let seen = lima.ok(&["port", "ls", "fresh"]);
     assert!(seen.stdout.contains("open"), "{seen}");
-    lima.ok(&["port", "rm", &port.port().to_string(), "box"]);
+    lima.ok(&["port", "rm", &port.port().to_string(), "fresh"]);
     wait_until("the port's end", || TcpStream::connect(port).is_err());
     // Datagrams come there as well, and their answers back.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    lima.ok(&["port", "add", &format!("{}:7000/udp", port.port()), "box"]);
+    lima.ok(&["port", "add", &format!("{}:7000/udp", port.port()), "fresh"]);
     let echo = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 7000, Proto => 'udp') or die; \
                 $s->send(scalar reverse $m) while defined $s->recv($m, 100)";
-    lima.ok(&["exec", "box", "--", "sh", "-c", "setsid perl -e \"$0\" </dev/null >/dev/null 2>&1 &", echo]);
+    lima.ok(&["exec", "fresh", "--", "sh", "-c", "setsid perl -e \"$0\" </dev/null >/dev/null 2>&1 &", echo]);
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut answer = [0; 9];
     wait_until("the answer", || {
         socket.send_to(b"datagram", port).unwrap();
         socket.recv(&mut answer).is_ok_and(|length| answer[..length] == *b"margatad")
     });
-    lima.ok(&["port", "rm", &format!("{}/udp", port.port()), "box"]);
+    lima.ok(&["port", "rm", &format!("{}/udp", port.port()), "fresh"]);
     wait_until("the port's end", || UdpSocket::bind(port).is_ok());
 
     let status = lima.status();
     assert_eq!(status["lima"]["status"], "running", "{status:#}");
     assert_eq!(status["lima"]["cpus"], 1, "{status:#}");
-    let machine = &named(&status, "box");
-    assert_eq!((&machine["name"], &machine["state"]), (&"box".into(), &"running".into()), "{status:#}");
+    let machine = lima.machine("fresh").unwrap();
+    assert_eq!((&machine["name"], &machine["state"]), (&"fresh".into(), &"running".into()), "{status:#}");
     assert_eq!(machine["vmm"], "qemu");
     // The VM's processor has SVM, so its KVM works.
     assert_eq!(machine["kvm"], status["vmm"]["kvm"]);
 
-    lima.ok(&["ssh", "box", "--", "echo kept > /root/file; sync"]);
-    lima.ok(&["stop", "box"]);
-    let seen = lima.mvm(&["ssh", "box", "--", "true"]);
-    assert!(seen.code == 4 && seen.stderr.contains("mvm start box"), "{seen}");
-    lima.ok(&["start", "box", "-d"]);
-    assert_eq!(lima.ok(&["ssh", "box", "--", "cat /root/file"]).stdout, "kept\n");
-    lima.ok(&["destroy", "box", "--yes"]);
-}
-
-/// What holds on to this host's side, or to what a machine was before.
-#[test]
-fn a_folder_a_memory_and_a_run_in_the_lima_vm() {
-    let Some(lima) = lima() else { return };
-    lima.ok(&["setup", "--yes"]);
+    // A folder of this host is in it, and is again after its next starts.
     let folder = home().join("shared");
     fs_err::create_dir_all(&folder).unwrap();
     fs_err::set_permissions(&folder, PermissionsExt::from_mode(0o777)).unwrap();
     fs_err::write(folder.join("here"), "of the host\n").unwrap();
-    let mount = format!("{}:/shared", folder.display());
-    let seen =
-        lima.ok(&["dev", "holds", "--mount", &mount, "--", "cat /shared/here; echo back > /shared/there"]);
+    lima.ok(&["mount", "add", &format!("{}:/shared", folder.display()), "fresh"]);
+    let seen = lima.ok(&["ssh", "fresh", "--", "cat /shared/here; echo back > /shared/there"]);
     assert_eq!(seen.stdout, "of the host\n", "{seen}");
     assert_eq!(fs_err::read_to_string(folder.join("there")).unwrap(), "back\n");
 
-    let boot = || lima.ok(&["exec", "holds", "--", "cat", "/proc/sys/kernel/random/boot_id", "/shared/here"]);
+    lima.ok(&["ssh", "fresh", "--", "echo kept > /root/file; sync"]);
+    lima.ok(&["stop", "fresh"]);
+    let seen = lima.mvm(&["ssh", "fresh", "--", "true"]);
+    assert!(seen.code == 4 && seen.stderr.contains("mvm start fresh"), "{seen}");
+    lima.ok(&["start", "fresh", "-d"]);
+    assert_eq!(lima.ok(&["ssh", "fresh", "--", "cat /root/file /shared/here"]).stdout, "kept\nof the host\n");
+
+    let boot = || lima.ok(&["exec", "fresh", "--", "cat", "/proc/sys/kernel/random/boot_id", "/shared/here"]);
     let before = boot().stdout;
-    lima.ok(&["suspend", "holds"]);
-    assert_eq!(named(&lima.status(), "holds")["state"], "suspended");
+    lima.ok(&["suspend", "fresh"]);
+    assert_eq!(lima.machine("fresh").unwrap()["state"], "suspended");
     assert_eq!(boot().stdout, before);
     // Nothing of it is left on this host's side when it ends.
-    assert!(serves("holds"));
-    lima.ok(&["destroy", "holds", "--yes"]);
-    wait_until("the end of what served the folder", || !serves("holds"));
+    assert!(serves("fresh"));
+    lima.ok(&["destroy", "fresh", "--yes"]);
+    wait_until("the end of what served the folder", || !serves("fresh"));
+}
 
+pub(super) fn a_run_in_the_lima_vm(lima: &Lima) {
+    lima.ok(&["setup", "--yes"]);
+    let machines = || lima.status()["machines"].as_array().unwrap().len();
+    let before = machines();
     let seen = lima.mvm(&["run", "--", "sh", "-c", "echo once; exit 7"]);
     assert_eq!((seen.code, seen.stdout.as_str()), (7, "once\n"), "{seen}");
-    assert_eq!(lima.status()["machines"].as_array().unwrap().len(), 0);
+    assert_eq!(machines(), before);
 }
 
 /// Whether what serves the machine's folders lives.
@@ -109,9 +97,7 @@ fn serves(machine: &str) -> bool {
         .any(|pid| command_line(pid).contains(&keeper))
 }
 
-#[test]
-fn bytes_pass_both_ways_as_they_are() {
-    let Some(lima) = lima() else { return };
+pub(super) fn bytes_pass_both_ways_as_they_are(lima: &Lima) {
     lima.ok(&["setup", "--yes"]);
     let bytes: Vec<u8> = (0..=255_u8).cycle().take(300_000).collect();
     let mut child = lima
@@ -151,9 +137,7 @@ fn bytes_pass_both_ways_as_they_are() {
     lima.ok(&["image", "rm", "tree"]);
 }
 
-#[test]
-fn lima_itself_finds_the_file_valid() {
-    let Some(lima) = lima() else { return };
+pub(super) fn lima_itself_finds_the_file_valid(lima: &Lima) {
     lima.ok(&["setup", "--yes"]);
     let file = instance().join("lima.yaml");
     let seen = lima.limactl(&["template", "validate", "--fill", file.to_str().unwrap()]);
@@ -164,18 +148,14 @@ fn lima_itself_finds_the_file_valid() {
 }
 
 /// The second time there is nothing to do, so nothing is changed.
-#[test]
-fn setup_of_a_vm_that_is_set_up_changes_nothing() {
-    let Some(lima) = lima() else { return };
+pub(super) fn setup_of_a_vm_that_is_set_up_changes_nothing(lima: &Lima) {
     lima.ok(&["setup", "--yes"]);
     let agent = lima.pid("ha");
     lima.ok(&["setup", "--yes"]);
     assert_eq!(lima.pid("ha"), agent);
 }
 
-#[test]
-fn firecracker_in_the_lima_vm() {
-    let Some(lima) = lima() else { return };
+pub(super) fn firecracker_in_the_lima_vm(lima: &Lima) {
     let Some(program) = std::env::var_os("MVM_TEST_FIRECRACKER") else {
         return skipped("Firecracker in the Lima VM: MVM_TEST_FIRECRACKER names none");
     };
@@ -187,7 +167,7 @@ fn firecracker_in_the_lima_vm() {
     assert_eq!(seen.code, 0, "{seen}");
     let seen = lima.ok(&["dev", "fire", "--vmm", "firecracker", "--memory", "512M", "--", "uname -n"]);
     assert_eq!(seen.stdout, "fire\n", "{seen}");
-    assert_eq!(named(&lima.status(), "fire")["vmm"], "firecracker");
+    assert_eq!(lima.machine("fire").unwrap()["vmm"], "firecracker");
     lima.ok(&["destroy", "fire", "--yes"]);
     lima.ok(&["shell", "--", "sudo rm /usr/local/bin/firecracker"]);
 }

@@ -1,10 +1,8 @@
 //! Nothing stays.
 
-use crate::host::{instance, lima};
+use super::host::{Lima, instance};
 
-#[test]
-fn destroy_all_leaves_nothing() {
-    let Some(lima) = lima() else { return };
+pub(super) fn destroy_all_leaves_nothing(lima: &Lima) {
     lima.ok(&["setup", "--yes"]);
     let seen = lima.mvm(&["destroy", "--all"]);
     assert_eq!(seen.code, 2, "without a terminal it needs --yes: {seen}");

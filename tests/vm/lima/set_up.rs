@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::common::{install, is_root, which};
+use crate::common::{install, which};
 
 /// The user who has the Lima VM.
 pub(crate) const USER: &str = "mvm-lima";
@@ -21,11 +21,8 @@ pub(crate) fn home() -> PathBuf {
     Path::new("/home").join(USER)
 }
 
-/// Why there is nothing to test with.
-pub(crate) fn run() -> Result<(), String> {
-    if !is_root() {
-        return Err("they make a user and a guest: run them as root".to_owned());
-    }
+/// With the images of the microVMs in `mvm_home`. Why there is nothing to test with.
+pub(crate) fn run(mvm_home: &Path) -> Result<(), String> {
     if which("go").is_none() {
         return Err("there is no Go to build limactl with".to_owned());
     }
@@ -40,7 +37,7 @@ pub(crate) fn run() -> Result<(), String> {
     ]);
     limactl()?;
     user();
-    guest();
+    guest(&mvm_home.join("images"));
     Ok(())
 }
 
@@ -89,14 +86,10 @@ fn user() {
 
 /// The guest's disk, kernel and initrd, and Lima's settings that name them. The image of the microVMs is made on this host
 /// by mvm and put into the guest: there it would take ten minutes.
-fn guest() {
-    let mvm_home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("root");
-    let mut setup = Command::new(env!("CARGO_BIN_EXE_mvm"));
-    ok(setup.args(["setup", "--yes"]).env("MVM_HOME", &mvm_home).env("MVM_CONFIG", "/nonexistent")).unwrap();
-
+fn guest(images: &Path) {
     let folder = home().join("guest");
     let stamp = folder.join("made-from");
-    let wanted = fingerprint(&mvm_home.join("images"));
+    let wanted = fingerprint(images);
     if fs_err::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return;
     }
@@ -105,7 +98,7 @@ fn guest() {
     ok(Command::new(source().join("guest-image.sh"))
         .env("OUT", &folder)
         .envs([("GUEST_USER", USER), ("GUEST_UID", &uid), ("DISK", DISK)])
-        .env("MICROVM_IMAGES", mvm_home.join("images")))
+        .env("MICROVM_IMAGES", images))
     .unwrap();
     fs_err::write(stamp, wanted).unwrap();
 }

@@ -2,31 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
+use super::set_up::{self, USER, home};
 use crate::common::process::Seen;
-use crate::common::skipped;
-use crate::set_up::{self, USER, home};
+use crate::host::Host;
 
-pub(crate) struct Lima {
-    /// There is one Lima VM: tests take turns.
-    _turn: MutexGuard<'static, ()>,
-}
-
-/// Lima, with the VM `mvm` in whatever state the test before has left it. `None` where that cannot be, which is said.
-pub(crate) fn lima() -> Option<Lima> {
-    static TURN: Mutex<()> = Mutex::new(());
-    static SET_UP: OnceLock<Result<(), String>> = OnceLock::new();
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let lima = Lima { _turn: turn };
-    match SET_UP.get_or_init(|| set_up::run().map(|()| lima.begin())) {
-        Ok(()) => Some(lima),
-        Err(why) => {
-            skipped(&format!("Lima's tests: {why}"));
-            None
-        }
-    }
-}
+pub(crate) struct Lima;
 
 /// Short, since sockets lie in it.
 fn lima_home() -> PathBuf {
@@ -53,10 +35,20 @@ fn command(program: &str) -> Command {
     command
 }
 
-#[expect(clippy::unused_self, reason = "whoever holds a Lima has the turn")]
+/// Runs it, and says how long that took: minutes in emulation, and one should know of which command.
+fn timed(program: &str, args: &[&str], command: &mut Command) -> Seen {
+    let begun = Instant::now();
+    let seen = Seen::new(args, command.output().unwrap());
+    eprintln!("{:5.0} s  {program} {}", begun.elapsed().as_secs_f32(), args.join(" "));
+    seen
+}
+
+#[expect(clippy::unused_self, reason = "there is one once it is set up")]
 impl Lima {
-    /// Nothing but Lima itself, told to boot the suite's guest.
-    fn begin(&self) {
+    /// Nothing but Lima itself, told to boot the suite's guest, which has the images of `host`. Why not, where that cannot be.
+    pub(crate) fn set_up(host: &Host) -> Result<Self, String> {
+        set_up::run(&host.home)?;
+        let lima = Self;
         let write = |path: &str, text: String| {
             let path = home().join(path);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
@@ -83,11 +75,12 @@ impl Lima {
         let owned = Command::new("chown").args(["-R", &format!("{USER}:")]).arg(lima_home()).status();
         assert!(owned.unwrap().success());
         // What an earlier run has left, in whatever state.
-        self.ok(&["destroy", "--all", "--yes"]);
+        lima.ok(&["destroy", "--all", "--yes"]);
+        Ok(lima)
     }
 
     pub(crate) fn limactl(&self, args: &[&str]) -> Seen {
-        Seen::new(args, command("limactl").args(args).output().unwrap())
+        timed("limactl", args, command("limactl").args(args))
     }
 
     pub(crate) fn mvm_command(&self, args: &[&str]) -> Command {
@@ -97,7 +90,7 @@ impl Lima {
     }
 
     pub(crate) fn mvm(&self, args: &[&str]) -> Seen {
-        Seen::new(args, self.mvm_command(args).output().unwrap())
+        timed("mvm", args, &mut self.mvm_command(args))
     }
 
     /// Runs mvm, which has to succeed.
@@ -105,6 +98,12 @@ impl Lima {
         let seen = self.mvm(args);
         assert_eq!(seen.code, 0, "{seen}");
         seen
+    }
+
+    /// A machine in the status.
+    pub(crate) fn machine(&self, name: &str) -> Option<serde_json::Value> {
+        let status = self.status();
+        status["machines"].as_array()?.iter().find(|machine| machine["name"] == name).cloned()
     }
 
     pub(crate) fn status(&self) -> serde_json::Value {
