@@ -1,6 +1,7 @@
 //! Nothing stays.
 
 use super::host::{Lima, instance};
+use crate::common::process::{lives, wait_until};
 
 pub(super) fn destroy_all_leaves_nothing(lima: &Lima) {
     lima.ok(&["setup", "--yes"]);
@@ -9,7 +10,8 @@ pub(super) fn destroy_all_leaves_nothing(lima: &Lima) {
     let pids = ["ha", "qemu"].map(|of| lima.pid(of));
     lima.ok(&["destroy", "--all", "--yes"]);
     assert!(!instance().exists());
-    assert!(pids.iter().all(|pid| !crate::common::process::lives(*pid)));
+    // Lima kills them, and does not wait.
+    wait_until("the end of Lima's processes", || pids.iter().all(|pid| !lives(*pid)));
     assert_eq!(lima.limactl(&["list", "--quiet"]).stdout, "");
     // And a second time.
     lima.ok(&["destroy", "--all", "--yes"]);
