@@ -20,6 +20,8 @@ pub(crate) enum Snapshot {
     Whole,
     Refused,
     Short,
+    /// It does not, and does not stop saying so: as one that the guest took over might.
+    Flood,
 }
 
 /// A machine that runs, as far as mvm can tell: a supervisor, a VMM, and the VMM's API.
@@ -145,6 +147,12 @@ fn answer(
     match target[..] {
         ["GET", "/version"] => reply(&mut stream, "200", r#"{"firecracker_version":"1.16.1"}"#),
         ["GET", _] => reply(&mut stream, "200", "{}"),
+        ["PUT", "/snapshot/create"] if snapshot == Snapshot::Flood => {
+            write!(stream, "HTTP/1.1 400 \r\n\r\n{{\"fault_message\":\"\x1b]0;owned\x07")?;
+            // Until nobody reads it any more.
+            while stream.write_all(&[b'x'; 4096]).is_ok() {}
+            Ok(())
+        }
         ["PUT", "/snapshot/create"] if snapshot == Snapshot::Refused => {
             reply(&mut stream, "400", r#"{"fault_message":"Create snapshot error: no space left"}"#)
         }
@@ -207,6 +215,17 @@ fn what_cannot_be_written_whole_lets_the_machine_live() {
             assert!(!machine.folder().join(left).exists(), "{left} is left");
         }
     }
+}
+
+/// A VMM that the guest took over fills neither mvm's memory nor steers the terminal.
+#[test]
+fn a_vmm_that_floods_is_not_listened_to_without_end() {
+    let Some(mut machine) = Machine::running(Snapshot::Flood) else { return };
+    let seen = machine.suspend();
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(seen.stderr.contains("xxxx") && seen.stderr.len() < 2_000, "{} bytes: {seen}", seen.stderr.len());
+    assert!(!seen.stderr.contains(['\x1b', '\x07']), "{seen}");
+    assert!(lives(machine.vmm) && !machine.folder().join("frozen").exists());
 }
 
 #[test]

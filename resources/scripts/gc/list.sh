@@ -40,7 +40,7 @@ for file in bin/firecracker-v*; do
   while IFS= read -r keep; do [[ ! $file -ef $keep ]] || used=yes; done <<<"$KEEP"
   [[ ! $file -ef bin/firecracker ]] || used=yes
   for dir in machines/*/; do
-    if [[ $used == no ]] && cell_vmm "$dir" && { IFS= read -r -d '' program <"/proc/$VMM_PID/cmdline"; } 2>/dev/null; then
+    if [[ $used == no ]] && cell_vmm "$dir" && { IFS= read -r program <"$dir/run/argv"; } 2>/dev/null; then
       [[ ! $file -ef $program ]] || used=yes
     fi
   done

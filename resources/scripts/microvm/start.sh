@@ -62,6 +62,7 @@ prepare() {
 
 # supervise VMM…: the cell outlives this script: it has its own session, and none of our files but the lock, until it is known.
 supervise() {
+  printf '%s\n' "$@" >run/argv
   setsid bash run/cell.sh "$@" </dev/null >>vmm.log 2>&1 3>&- &
   supervisor=$!
 }

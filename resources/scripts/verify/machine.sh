@@ -83,7 +83,7 @@ for file in "$MVM_HOME/images/$image"/{kernel,base,initrd,tools}; do
   sha256 "$file"
   answer FILE "${file##*/} $SHA256"
 done
-IFS= read -r -d '' program <"/proc/$VMM_PID/cmdline" || true
+{ IFS= read -r program <run/argv; } 2>/dev/null || program=$(readlink "/proc/$VMM_PID/exe") || true
 # The very file that runs, whatever is in its place by now.
 sha256 "/proc/$VMM_PID/exe"
 answer VMM "$program $SHA256"

@@ -36,6 +36,7 @@ freeze_begin() {
   SYNCED=no
   (($# == 0)) || ! guest_syncs 30 "$@" || SYNCED=yes
   vmm_open "$VMM" || die vmm "the VMM of \`$NAME\` does not answer"
+  [[ $VMM == firecracker || -e run/argv ]] || die vmm "the machine \`$NAME\` was started by an older mvm: stop and start it once"
   FROZEN_BY=$(vmm_version) || die vmm "the VMM of \`$NAME\` does not say its version"
   trap go_on EXIT
   rm -rf frozen.new frozen run/out/{memory,state,whole,short}
@@ -66,7 +67,7 @@ freeze_pause() {
 
 # freeze_memory: writes the memory of a machine that stands still.
 freeze_memory() {
-  local words=$SAVE clock size
+  local words=$SAVE clock late size
   [[ $CHANGES == no ]] || words=$SAVE_CHANGES
   # From here on the VMM counts what changes anew: what it was resumed from is no base any more.
   [[ $BASE == no ]] || rm -f run/thawed/memory
@@ -75,14 +76,17 @@ freeze_memory() {
   if [[ $VMM == qemu ]]; then
     # QEMU is through when the last bytes are in the pipe.
     exec {clock}<> <(:)
+    late=$((SECONDS + REPLY_SECONDS))
     until [[ -e run/out/whole ]]; do
       [[ ! -e run/out/short ]] || die no-space "the memory of \`$NAME\` could not be written, and it runs on"
+      ((SECONDS < late)) || die vmm "the VMM of \`$NAME\` does not end writing its memory, and it runs on"
       read -r -t 0.01 -u "$clock" _ || true
     done
     exec {clock}>&-
     freeze_take memory
     ln run/initrd frozen.new/initrd
-    tr '\0' '\n' <"/proc/$VMM_PID/cmdline" >frozen.new/argv
+    # Not as /proc has them: the VMM can write anything there.
+    ln run/argv frozen.new/argv
   else
     freeze_take memory state
     size=$(stat -c %s frozen.new/memory)

@@ -1,5 +1,7 @@
 # Speaking with a machine's VMM, from the machine's folder. What is said is data: one line each, for Firecracker
-# `METHOD PATH JSON`, for QEMU a command of QMP.
+# `METHOD PATH JSON`, for QEMU a command of QMP. It may be the guest's by now: of what it answers no more is read than any answer has,
+# and for none is waited without end.
+REPLY_MAX=65536 REPLY_SECONDS=180 MEMORY_SECONDS=3600
 
 # vmm_open KIND: opens the way to the VMM of a cell, and waits for one that is just starting. False when it ends meanwhile.
 vmm_open() {
@@ -36,12 +38,14 @@ vmm_says() {
 }
 
 firecracker_says() {
-  local method path body code
+  local method path body code seconds=$REPLY_SECONDS
   read -r method path body <<<"$1"
-  # No time limit: a large memory takes its time, and curl ends when Firecracker does.
-  until VMM_REPLY=$(curl -sS --unix-socket run/out/api.sock -X "$method" -H 'Content-Type: application/json' -w '\n%{http_code}' \
-    ${body:+--data-binary @-} "http://localhost$path" <<<"$body" 2>&1); do
-    code=$? VMM_FAULT=$VMM_REPLY
+  [[ $path != /snapshot/* ]] || seconds=$MEMORY_SECONDS
+  while true; do
+    IFS= read -r -d '' -n "$REPLY_MAX" VMM_REPLY < <(exec curl -sS --max-time "$seconds" --unix-socket run/out/api.sock -X "$method" \
+      -H 'Content-Type: application/json' -w '\n%{http_code}' ${body:+--data-binary @-} "http://localhost$path" <<<"$body" 2>&1) || true
+    wait $! && break
+    code=$? VMM_FAULT=${VMM_REPLY:0:500}
     # Of one that is just starting the socket is there a moment before it listens.
     ((code == 7)) && [[ -n ${supervisor:-} ]] && vmm_may_come || return 1
     read -r -t 0.01 -u "$VMM_CLOCK" _ || true
@@ -50,24 +54,31 @@ firecracker_says() {
   VMM_FAULT=${VMM_REPLY%$'\n'*}
   VMM_FAULT=${VMM_FAULT#*'"fault_message":"'}
   VMM_FAULT=${VMM_FAULT%'"}'*}
+  VMM_FAULT=${VMM_FAULT:0:500}
   return 1
 }
 
 # A migration is over only when its event says so.
 qemu_says() {
-  local id=$$-$((++SAID)) line answered=no migrated=yes
+  local id=$$-$((++SAID)) line part='' answered=no migrated=yes until=$((SECONDS + REPLY_SECONDS))
   [[ $1 != *'"execute":"migrate"'* && $1 != *'"execute":"migrate-incoming"'* ]] || migrated=no
   printf '%s\n' "${1%\}},\"id\":\"$id\"}" >&"$QMP_IN"
+  [[ $migrated == yes ]] || until=$((SECONDS + MEMORY_SECONDS))
   until [[ $answered == yes && $migrated == yes ]]; do
-    if ! IFS= read -r -t 0.5 -u "$QMP_OUT" line; then
-      VMM_FAULT='QEMU ended'
+    VMM_FAULT='QEMU does not answer'
+    ((SECONDS < until)) || return 1
+    if ! IFS= read -r -n "$REPLY_MAX" -t 0.5 -u "$QMP_OUT" line; then
+      # The rest of the line is still to come.
+      part=${part:0:REPLY_MAX}$line VMM_FAULT='QEMU ended'
       vmm_may_come || return 1
       continue
     fi
+    line=$part$line part=''
     case $line in
       *"\"id\": \"$id\""*'"error"'* | *'"error"'*"\"id\": \"$id\""*)
         VMM_REPLY=$line VMM_FAULT=${line#*'"desc": "'}
         VMM_FAULT=${VMM_FAULT%%'"'*}
+        VMM_FAULT=${VMM_FAULT:0:500}
         return 1
         ;;
       *"\"id\": \"$id\""*) VMM_REPLY=$line answered=yes ;;
@@ -87,7 +98,7 @@ vmm_version() {
       [[ $VMM_REPLY =~ \"micro\":\ ([0-9]+),\ \"minor\":\ ([0-9]+),\ \"major\":\ ([0-9]+) ]] &&
       echo "${BASH_REMATCH[3]}.${BASH_REMATCH[2]}.${BASH_REMATCH[1]}"
   else
-    firecracker_says 'GET /version' && [[ $VMM_REPLY =~ \"firecracker_version\":\"([^\"]+)\" ]] &&
+    firecracker_says 'GET /version' && [[ $VMM_REPLY =~ \"firecracker_version\":\"([0-9A-Za-z.+-]{1,64})\" ]] &&
       echo "${BASH_REMATCH[1]}"
   fi
 }

@@ -20,7 +20,8 @@ use host::Host;
 use report::{Done, Outcome};
 use rows::{EXCUSED_COMMANDS, EXCUSED_PLACES, PORT, ROWS, Row};
 
-use crate::common::skipped;
+use crate::common::process::{command_line, kill, wait_until};
+use crate::common::{install, skipped};
 
 /// A place in the matrix.
 #[derive(Clone, Copy)]
@@ -69,6 +70,7 @@ const SHARE: usize = 13;
 
 /// The library that sets a program's clock, where it is installed.
 fn faketime() -> Option<String> {
+    install(&[("faketime", "faketime")]);
     let dir = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
     Path::new(&dir).exists().then_some(dir)
 }
@@ -281,6 +283,23 @@ fn every_command_is_in_the_matrix() {
 #[test]
 fn the_report_is_of_this_matrix() {
     report::is_of(&cells());
+}
+
+/// A VMM that its guest took over neither fills mvm's memory nor steers the terminal, and what it says of itself is not believed.
+#[test]
+fn a_hostile_vmm_is_suspended_and_resumed_as_it_was_started() {
+    let Some(host) = Host::new() else { return };
+    host.prepare(host::Before::Running).unwrap();
+    let vmm = host.pid("vmm").unwrap();
+    kill("USR1", vmm);
+    wait_until("another command line", || command_line(vmm).contains("/etc/shadow"));
+    let seen = host.mvm(&["suspend", "web"]).unwrap();
+    assert!(seen.code == 1 && seen.stderr.contains("xxxx"), "{seen}");
+    assert!(seen.stderr.len() < 2_000 && !seen.stderr.contains(['\x1b', '\x07']), "{seen}");
+    for command in ["suspend", "resume"] {
+        let _ = host.ok(&[command, "web"]).unwrap();
+    }
+    assert!(command_line(host.pid("vmm").unwrap()).contains("qemu-system"));
 }
 
 /// The short form of benches/soak.sh, with machines that are up at once; tests/vm has real ones.
