@@ -34,7 +34,7 @@ pub const OLDEST: semver::Version = semver::Version::new(2, 0, 0);
 pub const PINNED: &str = "2.2.0";
 
 /// Raised whenever `resources/scripts/lima/provision.sh` changes; a VM provisioned by an older mvm is provisioned again.
-pub const PROVISION: u32 = 2;
+pub const PROVISION: u32 = 3;
 
 /// Provisions the VM again, over SSH; true when it has to be restarted for it. `commands` are an administrator's.
 pub fn provision(user: &str, commands: &[String]) -> crate::shell::Script<bool> {

@@ -160,7 +160,7 @@ mod tests {
         let digest = crate::digest::Sha256::of(script).to_string();
         assert_eq!(
             (PROVISION, &digest[..12]),
-            (2, "7fd4b7db94fb"),
+            (3, "d35c46a4cc80"),
             "raise PROVISION and write down the new digest"
         );
     }

@@ -42,6 +42,8 @@ pub struct Seen {
     namespaces: Vec<String>,
     status: Vec<String>,
     limits: Vec<String>,
+    /// `FILE LIMIT` of its cgroup, where it has one of its own.
+    scope: Vec<String>,
     /// `rw|ro TARGET`
     mounts: Vec<String>,
     open: Vec<String>,
@@ -81,6 +83,7 @@ fn read(answer: &Answer) -> Result<Seen, AnswerError> {
         namespaces: all("NS"),
         status: all("STATUS"),
         limits: all("LIMIT"),
+        scope: all("SCOPE"),
         mounts: all("MOUNT"),
         open: all("OPEN"),
         listen: all("LISTEN"),
@@ -201,6 +204,7 @@ fn limits(seen: &Seen, spec: &Spec) -> Judged {
             format!("{key} {soft} to {hard}, not {most}")
         });
     }
+    told.extend(seen.scope.iter().map(|limit| format!("cgroup {limit}")));
     (Some(ok), told.join(", "))
 }
 

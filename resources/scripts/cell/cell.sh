@@ -41,6 +41,24 @@ connect() {
   pasta=$!
 }
 
+# limit: a share of the host's memory and processes that the VMM has no way out of, in a scope of systemd's, where that makes one for this
+# user: for an ordinary one only where its systemd outlives the last login, since what is in a scope ends with that.
+limit() {
+  local bus=(--system)
+  [[ -d /run/systemd/system ]] && hash busctl 2>/dev/null || return 0
+  if ((EUID != 0)); then
+    [[ -e /var/lib/systemd/linger/$(id -un) ]] || return 0
+    bus=(--user)
+  fi
+  child env XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$EUID}" busctl --quiet "${bus[@]}" call org.freedesktop.systemd1 \
+    /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit 'ssa(sv)a(sa(sv))' "mvm-$NAME-$vmm.scope" fail \
+    5 PIDs au 1 "$vmm" Description s "the machine $NAME of mvm" MemoryMax t $(((MEMORY_MIB + SCOPE_SPARE_MIB) << 20)) \
+    TasksMax t 1024 CollectMode s inactive-or-failed 0 </dev/null >/dev/null 2>&1 &
+  limiter=$!
+}
+# What a VMM takes beside the guest's memory: code that it has translated, buffers, and files that the kernel caches for it.
+SCOPE_SPARE_MIB=2048 limiter=''
+
 # pasta reads the host's resolver once: another one needs another pasta. One that follows the file, whatever replaces it,
 # wakes one that waits for the first byte.
 watch_resolver() {
@@ -243,6 +261,7 @@ connect
 open_ports
 resolve
 watch_resolver
+limit
 tick
 if [[ $HALT_WATCH == yes ]]; then
   exec {console}< <(exec setpriv --pdeathsig KILL -- tail -n +1 -F console.log 2>/dev/null)
@@ -314,7 +333,7 @@ fi
 # This shell is not to comment on how they ended: the log closes with what the VMM said.
 exec {told}>&2 2>/dev/null
 # None of them has anything left to do, and ssh for one may stay where it is to tell a guest goodbye that is gone.
-kill -KILL "$pasta" "$resolver" "$follower" ${names:+"$names"} ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}"
+kill -KILL "$pasta" "$resolver" "$follower" ${limiter:+"$limiter"} ${names:+"$names"} ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}"
 # Nothing of the cell is left when run/cell goes.
 wait
 exec 2>&"$told" {told}>&-

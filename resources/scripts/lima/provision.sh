@@ -19,6 +19,9 @@ printf '%s\n' 'KERNEL=="kvm", GROUP="kvm", MODE="0666"' >/etc/udev/rules.d/99-mv
 udevadm control --reload 2>/dev/null || true
 [[ ! -e /dev/kvm ]] || chmod 0666 /dev/kvm
 
+# Its systemd stays without a login, so that machines may have scopes of it (cell/cell.sh).
+loginctl enable-linger "$LIMA_USER" 2>/dev/null || true
+
 for line in "$@"; do
   detail "$line"
   # Another apt may be at work, as it is just after a boot.

@@ -3,7 +3,7 @@
 # In: NAME, MASTER (what opens a connection), LISTENER (a Perl program that is there to be reached on loopback), FAR (addresses and ports
 #     that no guest is to reach, a line each).
 # Out: RUNS yes|no, and of one that runs:
-#      NS (KIND own|host ID); STATUS and LIMIT lines of /proc/PID; MOUNT (OPTIONS TARGET, as the VMM sees them); OPEN (files and folders
+#      NS (KIND own|host ID); STATUS and LIMIT lines of /proc/PID; SCOPE (FILE LIMIT, of its cgroup where it has one of its own); MOUNT (OPTIONS TARGET, as the VMM sees them); OPEN (files and folders
 #      that others may reach); LISTEN (PROTOCOL ADDRESS of /proc/net, and whose); FILE (NAME SHA256) of the image; VMM (PATH SHA256),
 #      RECORDED (its digest when it was installed), PACKAGE (NAME VERSION unchanged|changed); LOOPBACK (what the host's own listener says
 #      on the host), TRIED (ADDRESS PORT, and `exit 1` or what was heard) from the guest; RULE and
@@ -38,6 +38,14 @@ for line in "${LINES[@]}"; do
     'Max processes'*) ((kernel < 514)) || answer LIMIT "$line" ;;
     'Max address space'* | 'Max open files'* | 'Max core file size'*) answer LIMIT "$line" ;;
   esac
+done
+# The group that systemd limits, where it made one (cell/cell, `limit`).
+proc_lines "/proc/$VMM_PID/cgroup" || LINES=()
+for line in "${LINES[@]}"; do
+  [[ $line == 0::*/mvm-"$NAME"-*.scope ]] || continue
+  for file in memory.max pids.max; do
+    { read -r limit <"/sys/fs/cgroup${line#0::}/$file"; } 2>/dev/null && answer SCOPE "$file $limit"
+  done
 done
 proc_lines "/proc/$VMM_PID/mountinfo" || LINES=()
 for line in "${LINES[@]}"; do

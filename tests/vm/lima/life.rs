@@ -17,6 +17,17 @@ pub(super) fn a_machine_in_the_lima_vm(lima: &Lima) {
     assert_eq!(seen.stdout, "fresh\nLinux\n", "{seen}");
     assert_eq!(lima.mvm(&["ssh", "fresh", "--", "exit 42"]).code, 42);
 
+    // Evidence of how it is shut in; the VM's systemd limits it as well, a moment after its start.
+    let verified = || {
+        let seen = lima.mvm(&["verify", "fresh"]);
+        assert_eq!(seen.code, 0, "{seen}");
+        seen.stdout
+    };
+    wait_until("the machine's cgroup", || {
+        let said = verified();
+        said.contains("cgroup memory.max") && said.contains("cgroup pids.max 1024")
+    });
+
     // A port of it is one of this host's own loopback.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     lima.ok(&["port", "add", &format!("{}:22", port.port()), "fresh"]);
