@@ -57,6 +57,8 @@ pub struct Seen {
     loopback: Option<String>,
     /// `ADDRESS PORT exit 1`, or what was heard.
     tried: Vec<String>,
+    /// The guest could not be asked.
+    unreachable: bool,
     /// The cell's chain `judge` and its set `refused`, as nft lists them.
     rules: Vec<String>,
     refused: Vec<String>,
@@ -93,6 +95,7 @@ fn read(answer: &Answer) -> Result<Seen, AnswerError> {
         package: text("PACKAGE"),
         loopback: text("LOOPBACK"),
         tried: all("TRIED"),
+        unreachable: answer.text("UNREACHABLE") == Some("yes"),
         rules: all("RULE"),
         refused: all("REFUSED"),
         secrets: all("SECRET"),
@@ -106,7 +109,7 @@ pub fn judge(name: &MachineName, seen: &Seen, spec: &Spec, image: Option<&Image>
     if !seen.runs {
         return vec![finding("running", (None, "it does not run, so there is nothing to see".to_owned()))];
     }
-    vec![
+    let mut findings = vec![
         finding("namespaces", namespaces(seen)),
         finding("rights", rights(seen)),
         finding("system calls", system_calls(seen)),
@@ -120,7 +123,12 @@ pub fn judge(name: &MachineName, seen: &Seen, spec: &Spec, image: Option<&Image>
         finding("metadata", metadata(seen)),
         finding("network policy", policy(seen, &spec.net)),
         finding("secrets", secrets(seen)),
-    ]
+    ];
+    if seen.unreachable {
+        let why = "it lets nobody connect, so nothing was tried from within (`mvm why` has more)".to_owned();
+        findings.push(finding("guest", (None, why)));
+    }
+    findings
 }
 
 type Judged = (Option<bool>, String);
@@ -439,6 +447,9 @@ fn policy(seen: &Seen, policy: &Policy) -> Judged {
 }
 
 fn secrets(seen: &Seen) -> Judged {
+    if seen.unreachable {
+        return (None, "the guest cannot be asked for them".to_owned());
+    }
     if !seen.leaks.is_empty() {
         return (Some(false), format!("a secret's value stands in {}", seen.leaks.join(", ")));
     }

@@ -171,3 +171,16 @@ fn a_home_that_others_may_enter_is_told() {
     let seen = HostSeen { mode: Some("700".into()), strays: Vec::new(), ..seen };
     assert!(judge_host(&seen, "/h").iter().all(|finding| finding.ok == Some(true)));
 }
+
+#[test]
+fn a_guest_that_nobody_can_ask_leaves_the_other_evidence() {
+    let without: String = ANSWER
+        .lines()
+        .filter(|line| ["TRIED", "SECRET", "REFUSED"].iter().all(|key| !line.starts_with(key)))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let findings = judged(&(without + "UNREACHABLE=yes\n"));
+    let not_told: Vec<_> =
+        findings.iter().filter(|finding| finding.ok.is_none()).map(|finding| finding.probe).collect();
+    assert_eq!(not_told, ["host's loopback", "metadata", "network policy", "secrets", "guest"]);
+    assert!(findings.iter().all(|finding| finding.ok != Some(false)), "{findings:?}");
+}

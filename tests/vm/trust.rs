@@ -65,7 +65,8 @@ pub(crate) fn a_secret_is_in_the_guests_memory_alone(host: &Host, machine: &str,
 /// `mvm verify` finds what is promised, and what is broken on purpose.
 pub(crate) fn verified(host: &Host, machine: &str) {
     let seen = host.mvm(&["verify", machine, "--json"]);
-    let findings: Vec<Value> = serde_json::from_str(&seen.stdout).unwrap();
+    let findings: Vec<Value> =
+        serde_json::from_str(&seen.stdout).unwrap_or_else(|error| panic!("{error}: {seen}"));
     for probe in [
         "namespaces",
         "rights",
@@ -92,7 +93,8 @@ pub(crate) fn verified(host: &Host, machine: &str) {
     for policy in ["allow=198.51.100.1", "none"] {
         host.ok(&["net", "set", policy, machine]);
         let seen = host.mvm(&["verify", machine, "--json"]);
-        let findings: Vec<Value> = serde_json::from_str(&seen.stdout).unwrap();
+        let findings: Vec<Value> =
+            serde_json::from_str(&seen.stdout).unwrap_or_else(|error| panic!("{error}: {seen}"));
         let finding = findings.iter().find(|finding| finding["probe"] == "network policy").unwrap();
         let evidence = finding["evidence"].as_str().unwrap();
         assert!(finding["ok"] == true && evidence.contains("the cell refused it"), "{finding}");
@@ -113,7 +115,8 @@ pub(crate) fn verified(host: &Host, machine: &str) {
     fs_err::set_permissions(&spec, PermissionsExt::from_mode(0o600)).unwrap();
     // The host's own part: whatever else other tests have left, nobody else may enter here.
     let seen = host.mvm(&["verify", "--json"]);
-    let findings: Vec<Value> = serde_json::from_str(&seen.stdout).unwrap();
+    let findings: Vec<Value> =
+        serde_json::from_str(&seen.stdout).unwrap_or_else(|error| panic!("{error}: {seen}"));
     let modes = findings.iter().find(|finding| finding["probe"] == "modes" && finding["machine"].is_null());
     assert_eq!(modes.unwrap()["ok"], true, "{seen}");
 }

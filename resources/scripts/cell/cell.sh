@@ -271,7 +271,8 @@ if [[ $HALT_WATCH == yes ]]; then
 fi
 
 while kill -0 "$holder" 2>/dev/null; do
-  wait -n -p ended "$holder" "$pasta" "$resolver" ${names:+"$names"} ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} "${forwarders[@]}"
+  # This shell is not to comment, in the VMM's log, on who was killed.
+  { wait -n -p ended "$holder" "$pasta" "$resolver" ${names:+"$names"} ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} "${forwarders[@]}"; } 2>/dev/null
   status=$?
   # A signal ends the wait as well.
   [[ -n ${ended:-} ]] || continue
@@ -330,7 +331,7 @@ if [[ ${ended:-} != "$holder" ]]; then
   wait "$holder"
   status=$?
 fi
-# This shell is not to comment on how they ended: the log closes with what the VMM said.
+# The log closes with what the VMM said.
 exec {told}>&2 2>/dev/null
 # None of them has anything left to do, and ssh for one may stay where it is to tell a guest goodbye that is gone.
 kill -KILL "$pasta" "$resolver" "$follower" ${limiter:+"$limiter"} ${names:+"$names"} ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}"

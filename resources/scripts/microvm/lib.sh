@@ -290,7 +290,7 @@ master_connects() {
   local clock tries ended started known=" "
   ! master_there || return 0
   cell_alive . && cell_vmm . && { [[ -d run/origin ]] || sshd_was_up .; } || return 1
-  printf '%s\0' "$@" >"run/master.$$" && mv "run/master.$$" run/master.argv
+  printf '%s\0' "$@" >"run/master.$$" && mv "run/master.$$" run/master.argv || return 1
   for ended in run/master run/master.ended; do
     ! { read -r ended _ <"$ended"; } 2>/dev/null || known+="$ended "
   done

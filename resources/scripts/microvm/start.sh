@@ -76,7 +76,7 @@ launch() {
   elif [[ -d frozen/origin || -d run/origin ]]; then
     forget_machine_id disk.img || die disk "the disk $machine/disk.img is damaged: try \`e2fsck -fy\` on it"
   fi
-  rm -rf frozen frozen.new
+  rm -rf frozen frozen.new initrd.new
   prepare
   grow
   write_spec "$vm_json"
@@ -86,6 +86,15 @@ launch() {
   checkpoint start.written
   supervise "$@"
   checkpoint start.supervised
+}
+
+# launch_again VMM…: the same boot once more; the seed came once only.
+launch_again() {
+  mv run/initrd initrd.new
+  prepare
+  mv initrd.new run/initrd
+  : >console.log
+  supervise "$@"
 }
 
 # thaw: goes on where the machine was suspended, or where another one stood whose keys are in frozen/origin. False, with LOST as the
@@ -228,25 +237,42 @@ else
   fi
 fi
 
-# Without a fork: the console is read as it grows, a read that times out is the clock.
-exec {console}<console.log {clock}<> <(:)
-uptime
-text='' ready=no began=$UPTIME
-while uptime && ((UPTIME < began + BOOT_SECONDS * 100)); do
-  if IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || [[ -n $chunk ]]; then
-    text+=$chunk
-    # A chatty guest must not make this slow; a mark may be cut by the end of a read.
-    ((${#text} <= 8192)) || text=${text: -4096}
-  fi
-  if [[ -e run/up || $text =~ mvm:\ [0-9.]+\ sshd ]] && cell_vmm "$machine" &&
-    { [[ $adopted == yes ]] || guest_connects "$VMM_PID"; }; then
-    ready=yes
-    break
-  fi
-  if [[ -e run/exit ]] || { [[ -s run/cell ]] && ! cell_alive "$machine"; } || { [[ -n $supervisor ]] && ! kill -0 "$supervisor" 2>/dev/null; }; then
-    break
-  fi
-  read -r -t 0.02 -u "$clock" _ || true
+# await_guest: waits until the guest takes connections, or ends, and tells by `ready`. Without a fork: the console is read as it grows, a read
+# that times out is the clock.
+await_guest() {
+  local console clock chunk
+  exec {console}<console.log {clock}<> <(:)
+  uptime
+  text='' ready=no began=$UPTIME
+  while uptime && ((UPTIME < began + BOOT_SECONDS * 100)); do
+    if IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || [[ -n $chunk ]]; then
+      text+=$chunk
+      # A chatty guest must not make this slow; a mark may be cut by the end of a read.
+      ((${#text} <= 8192)) || text=${text: -4096}
+    fi
+    if [[ -e run/up || $text =~ mvm:\ [0-9.]+\ sshd ]] && cell_vmm "$machine" &&
+      { [[ $adopted == yes ]] || guest_connects "$VMM_PID"; }; then
+      ready=yes
+      break
+    fi
+    if [[ -e run/exit ]] || { [[ -s run/cell ]] && ! cell_alive "$machine"; } || { [[ -n $supervisor ]] && ! kill -0 "$supervisor" 2>/dev/null; }; then
+      break
+    fi
+    read -r -t 0.02 -u "$clock" _ || true
+  done
+  # What it said just before it ended.
+  [[ $ready == yes ]] || { IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || true; text+=$chunk; }
+  exec {console}<&- {clock}>&-
+}
+
+await_guest
+# On a busy host an emulated guest may find no timer (guest/init).
+for ((attempt = 1; attempt < 5; attempt++)); do
+  [[ $ready == no && $started == yes && $text == *'mvm: no timer'* ]] || break
+  step "Starting $NAME once more: this host was too busy for the guest to find its timer"
+  event . 'start: once more, the guest found no timer'
+  launch_again "$@"
+  await_guest
 done
 if [[ $ready == yes ]]; then
   if [[ $started == yes ]]; then

@@ -6,7 +6,7 @@
 #      NS (KIND own|host ID); STATUS and LIMIT lines of /proc/PID; SCOPE (FILE LIMIT, of its cgroup where it has one of its own); MOUNT (OPTIONS TARGET, as the VMM sees them); OPEN (files and folders
 #      that others may reach); LISTEN (PROTOCOL ADDRESS of /proc/net, and whose); FILE (NAME SHA256) of the image; VMM (PATH SHA256),
 #      RECORDED (its digest when it was installed), PACKAGE (NAME VERSION unchanged|changed); LOOPBACK (what the host's own listener says
-#      on the host), TRIED (ADDRESS PORT, and `exit 1` or what was heard) from the guest; RULE and
+#      on the host), TRIED (ADDRESS PORT, and `exit 1` or what was heard) from the guest, or UNREACHABLE yes where nobody can ask it; RULE and
 #      REFUSED (the cell's chain `judge` and its set `refused`, as nft lists them); SECRET (its names), LEAK (where a value of one was found).
 : "${NAME:?}" "${MASTER:?}" "${LISTENER:?}" "${FAR:?}"
 shopt -s nullglob
@@ -113,7 +113,11 @@ exec 5>&-
 gateway=$(cell_enter "$VMM_PID" ip -4 route show default)
 [[ $gateway =~ via\ ([0-9.]+) ]] && gateway=${BASH_REMATCH[1]} || gateway=''
 mapfile -t master <<<"$MASTER"
-master_connects "${master[@]}" || die not-running "the machine \`$NAME\` lets nobody connect"
+if ! master_connects "${master[@]}" 2>/dev/null; then
+  answer UNREACHABLE yes
+  kill "$COPROC_PID" 2>/dev/null || true
+  exit 0
+fi
 ask=(ssh -F none -S run/ssh -o LogLevel=ERROR -o ControlMaster=no -o 'ProxyCommand=exit 255' -T "mvm-$NAME")
 # What is not there, or does not answer, ends with 1; a connection that is made says otherwise.
 # shellcheck disable=SC2016 # the guest's own

@@ -23,9 +23,9 @@ vmm_open() {
 
 # vmm_may_come: whether an answer is worth waiting for. One that is just starting may not have said yet who it is.
 vmm_may_come() {
-  [[ -z ${supervisor:-} ]] || kill -0 "$supervisor" 2>/dev/null || return 1
-  uptime
-  [[ ! -e run/exit ]] && { cell_vmm . || ((UPTIME - VMM_SINCE < 6000)); }
+  [[ ! -e run/exit ]] || return 1
+  ! cell_vmm . || return 0
+  [[ -n ${supervisor:-} ]] && kill -0 "$supervisor" 2>/dev/null && uptime && ((UPTIME - VMM_SINCE < 6000))
 }
 
 # vmm_says LINES: says them one after the other. False at the first that fails, and then VMM_FAULT has what was answered;

@@ -1,12 +1,13 @@
 //! A host on which machines run whose VMM is testing/machine/vmm: real scripts, real cells, and guests that are up at once.
 
+use std::cell::Cell;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::process::{Seen, lives};
-use crate::common::{skipped, which};
+use crate::common::{install, is_root, skipped, which};
 use crate::environment::TestHost;
 
 /// No command takes so long, unless it hangs.
@@ -15,12 +16,40 @@ pub(super) const IMAGE: &str = "0123456789ab";
 /// Of a mark, which has a block of its own in the machine's disk.
 const BLOCK: usize = 4096;
 
+/// Which VMM testing/machine/vmm is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Vmm {
+    Qemu,
+    Firecracker,
+}
+
+impl Vmm {
+    /// Whether this host can be one that has it: Firecracker is taken with KVM only.
+    pub(super) fn can_be(self) -> bool {
+        install(&[("curl", "curl")]);
+        self == Self::Qemu
+            || (is_root()
+                && cfg!(target_arch = "x86_64")
+                && Path::new("/dev/kvm").exists()
+                && which("curl").is_some())
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::Firecracker => "firecracker",
+        }
+    }
+}
+
 /// What a machine is before the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Before {
     Nothing,
     Stopped,
     Running,
+    /// Running, after it was suspended.
+    Resumed,
     Suspended,
     /// Stopped, with a snapshot of when it ran.
     Kept,
@@ -28,12 +57,15 @@ pub(super) enum Before {
     RunningKept,
     /// Running, after an `exec --checkpoint`.
     Checkpointed,
+    /// There is none, but a golden memory.
+    Golden,
     /// Stopped, beside what killed commands left of others.
     Littered,
 }
 
 pub(super) struct Host {
-    host: TestHost,
+    on: TestHost,
+    vmm: Cell<Vmm>,
     /// Somebody else's process.
     pub(super) stranger: Child,
 }
@@ -58,7 +90,7 @@ impl Host {
             return None;
         }
         let host = TestHost::bare();
-        for tool in ["mount", "umount", "readlink", "find", "ssh-keygen", "mksquashfs"] {
+        for tool in ["mount", "umount", "readlink", "find", "ssh-keygen", "mksquashfs", "curl"] {
             let link = host.path("bin").join(tool);
             if let Some(real) = which(tool).filter(|_| !link.exists()) {
                 symlink(real, link).unwrap();
@@ -73,9 +105,14 @@ impl Host {
         }
         let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("testing/machine");
         let qemu = format!("qemu-system-{}", std::env::consts::ARCH);
-        for (fake, name) in
-            [("vmm", qemu.as_str()), ("ssh", "ssh"), ("pasta", "pasta"), ("ip", "ip"), ("nft", "nft")]
-        {
+        for (fake, name) in [
+            ("vmm", qemu.as_str()),
+            ("vmm", "firecracker"),
+            ("ssh", "ssh"),
+            ("pasta", "pasta"),
+            ("ip", "ip"),
+            ("nft", "nft"),
+        ] {
             let to = host.path("bin").join(name);
             fs_err::copy(fakes.join(fake), &to).unwrap();
             fs_err::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
@@ -86,14 +123,20 @@ impl Host {
         fs_err::set_permissions(host.path("bin/unshare"), PermissionsExt::from_mode(0o755)).unwrap();
         host.write("tmp/.keep", "");
         let stranger = Command::new("sleep").arg("86400").spawn().unwrap();
-        let host = Self { host, stranger };
+        // A processor that has what KVM takes.
+        let processors = fs_err::read_to_string("/proc/cpuinfo").unwrap();
+        host.write("cpuinfo", &processors.replace("\nflags\t\t: ", "\nflags\t\t: svm "));
+        let host = Self { on: host, vmm: Cell::new(Vmm::Qemu), stranger };
         host.make_image();
-        host.make_templates();
+        for vmm in [Vmm::Qemu, Vmm::Firecracker].into_iter().filter(|vmm| vmm.can_be()) {
+            host.vmm.set(vmm);
+            host.make_templates();
+        }
         Some(host)
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.host.path(name)
+        self.on.path(name)
     }
 
     pub(super) fn home(&self) -> PathBuf {
@@ -110,9 +153,9 @@ impl Host {
         let digest = mvm::digest::Sha256::of(text.as_bytes());
         let entry = format!(r#""bytes":{BLOCK},"sha256":"{digest}""#);
         for file in ["kernel", "base", "initrd"] {
-            self.host.write(&format!("{dir}/{file}"), &text);
+            self.on.write(&format!("{dir}/{file}"), &text);
         }
-        self.host.write(
+        self.on.write(
             &format!("{dir}/image.json"),
             &format!(
                 r#"{{"version":1,"id":"{IMAGE}","name":"debian","suite":"bookworm","arch":"{}","created":1,"recipe":{},"kernel":{{"version":"6.1",{entry}}},"base":{{"format":"squashfs",{entry}}},"initrd":{{{entry}}}}}"#,
@@ -130,6 +173,18 @@ impl Host {
     pub(super) fn program(&self, program: &str, args: &[&str]) -> Command {
         // As where nobody is told to die of a full disk: there a write fails.
         let mut command = Command::new("perl");
+        if self.vmm.get() == Vmm::Firecracker {
+            command = Command::new("/usr/bin/unshare");
+            command.args([
+                "--mount",
+                "--",
+                "sh",
+                "-c",
+                "mount --bind cpuinfo /proc/cpuinfo; exec \"$@\"",
+                "sh",
+                "perl",
+            ]);
+        }
         command.args(["-e", "$SIG{XFSZ} = 'IGNORE'; exec @ARGV", program]).args(args);
         command
             .current_dir(self.path(""))
@@ -139,7 +194,7 @@ impl Host {
             .env("XDG_CONFIG_HOME", self.path("config"))
             .env("MVM_HOME", self.home())
             .env("TMPDIR", self.path("tmp"))
-            .env("MVM_VMM", "qemu")
+            .env("MVM_VMM", self.vmm.get().name())
             .stdin(Stdio::null());
         command
     }
@@ -164,7 +219,7 @@ impl Host {
     fn make_templates(&self) {
         let ok = |args: &[&str]| self.ok(args).unwrap();
         let keep = |name: &str| {
-            let to = self.path("templates").join(name);
+            let to = self.templates().join(name);
             fs_err::create_dir_all(&to).unwrap();
             copy(&self.machine("web"), &to);
         };
@@ -185,8 +240,13 @@ impl Host {
         let _ = ok(&["destroy", "web", "--yes"]);
     }
 
+    fn templates(&self) -> PathBuf {
+        self.path("templates").join(self.vmm.get().name())
+    }
+
     /// Nothing but the image, and the machine `web` as wanted; what its guest has fsynced last is the mark `last`.
-    pub(super) fn prepare(&self, before: Before) -> Result<(), String> {
+    pub(super) fn prepare(&self, vmm: Vmm, before: Before) -> Result<(), String> {
+        self.vmm.set(vmm);
         for dir in ["machines", "locks", "golden"] {
             fs_err::remove_dir_all(self.home().join(dir)).ok();
         }
@@ -204,13 +264,14 @@ impl Host {
         fs_err::create_dir_all(self.path("at")).unwrap();
         let template = match before {
             Before::Nothing => return Ok(()),
+            Before::Golden => return self.ok(&["run", "--quiet", "--", "true"]).map(drop),
             Before::Stopped | Before::Running | Before::Checkpointed | Before::Littered => "stopped",
-            Before::Suspended => "suspended",
+            Before::Suspended | Before::Resumed => "suspended",
             Before::Kept | Before::RunningKept => "kept",
         };
         fs_err::create_dir_all(self.machine("")).unwrap();
-        copy(&self.path("templates").join(template).join("web"), &self.machine(""));
-        if matches!(before, Before::Running | Before::RunningKept | Before::Checkpointed) {
+        copy(&self.templates().join(template).join("web"), &self.machine(""));
+        if matches!(before, Before::Running | Before::RunningKept | Before::Resumed | Before::Checkpointed) {
             let _ = self.ok(&["start", "web", "-d"])?;
         }
         if before == Before::Checkpointed {

@@ -40,8 +40,7 @@ const BEGIN: &str = "<!-- the matrix -->\n";
 const END: &str = "<!-- end of the matrix -->\n";
 
 fn row_name(cell: &Cell) -> String {
-    let before = format!("{:?}", cell.row.before).to_lowercase();
-    format!("| `mvm {}` | {before} | {} |", cell.row.command.join(" "), cell.place)
+    format!("| `mvm {}` | {} | {} |", cell.row.command.join(" "), cell.row.from(), cell.place)
 }
 
 fn header() -> String {

@@ -1,7 +1,7 @@
 //! The matrix: each command that changes something, from each state that matters, with the places at which harm is done.
 
 use super::fault::Fault;
-use super::host::Before;
+use super::host::{Before, Vmm};
 
 /// What the machine's disk may have of its guest's file afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub(super) enum Data {
 }
 
 pub(super) struct Row {
+    pub(super) vmm: Vmm,
     /// As in the report; words that are no flags name the command for `every_command_is_in_the_matrix`.
     pub(super) command: &'static [&'static str],
     pub(super) before: Before,
@@ -28,13 +29,25 @@ const fn row(
     data: Data,
     places: &'static [&'static str],
 ) -> Row {
-    Row { command, before, data, places }
+    Row { vmm: Vmm::Qemu, command, before, data, places }
+}
+
+/// Where Firecracker is spoken to otherwise than QEMU, or keeps its memory otherwise.
+const fn firecracker(
+    command: &'static [&'static str],
+    before: Before,
+    data: Data,
+    places: &'static [&'static str],
+) -> Row {
+    Row { vmm: Vmm::Firecracker, command, before, data, places }
 }
 
 /// In place of a port of this host that no other cell has.
 pub(super) const PORT: &str = "PORT";
 
-use Before::{Checkpointed, Kept, Littered, Nothing, Running, RunningKept, Stopped, Suspended};
+use Before::{
+    Checkpointed, Golden, Kept, Littered, Nothing, Resumed, Running, RunningKept, Stopped, Suspended,
+};
 
 pub(super) const ROWS: &[Row] = &[
     row(
@@ -233,6 +246,12 @@ pub(super) const ROWS: &[Row] = &[
         ],
     ),
     row(
+        &["run", "--quiet", "--", "true"],
+        Golden,
+        Data::None,
+        &["create.placed", "start.loaded", "start.resumed", "start.ready", "remove.ended"],
+    ),
+    row(
         &["image", "import", "app.tar", "--as", "app"],
         Stopped,
         Data::Last,
@@ -247,6 +266,93 @@ pub(super) const ROWS: &[Row] = &[
         ],
     ),
     row(&["image", "rm", "app"], Stopped, Data::Last, &["sends image/remove", "image-remove.renamed"]),
+    firecracker(
+        &["start", "web", "-d", "--disk", "64M", "--memory", "128M"],
+        Nothing,
+        Data::None,
+        &["start.written", "start.supervised", "start.ready"],
+    ),
+    firecracker(
+        &["resume", "web"],
+        Suspended,
+        Data::LastOr("first"),
+        &["start.locked", "start.loaded", "start.thawing", "start.resumed", "start.ready"],
+    ),
+    firecracker(&["stop", "web"], Running, Data::Last, &["stop.locked", "stop.asked", "stop.ended"]),
+    firecracker(
+        &["suspend", "web"],
+        Running,
+        Data::Last,
+        &[
+            "freeze.begun",
+            "freeze.paused",
+            "freeze.written",
+            "suspend.synced",
+            "suspend.placed",
+            "suspend.ended",
+        ],
+    ),
+    firecracker(
+        &["suspend", "web"],
+        Resumed,
+        Data::Last,
+        &[
+            "freeze.begun",
+            "freeze.paused",
+            "freeze.written",
+            "suspend.synced",
+            "suspend.placed",
+            "suspend.ended",
+        ],
+    ),
+    firecracker(
+        &["snapshot", "create", "web@now"],
+        Resumed,
+        Data::Last,
+        &[
+            "freeze.begun",
+            "freeze.paused",
+            "freeze.written",
+            "freeze.goes-on",
+            "freeze.kept",
+            "snapshot.synced",
+        ],
+    ),
+    firecracker(
+        &["snapshot", "restore", "web@kept", "--yes"],
+        RunningKept,
+        Data::LastOr("first"),
+        &["restore.copied", "restore.decided", "restore.disk", "restore.memory"],
+    ),
+    firecracker(
+        &["fork", "web", "-n", "2"],
+        Running,
+        Data::Last,
+        &[
+            "freeze.paused",
+            "freeze.kept",
+            "fork.frozen",
+            "fork.made",
+            "fork.placed",
+            "start.loaded",
+            "start.thawing",
+            "start.resumed",
+            "start.ready",
+        ],
+    ),
+    firecracker(&["set", "web", "--disk", "96M"], Running, Data::Last, &["grow.truncated", "grow.grown"]),
+    firecracker(
+        &["run", "--quiet", "--", "true"],
+        Nothing,
+        Data::None,
+        &["start.ready", "golden.frozen", "golden.synced", "remove.ended"],
+    ),
+    firecracker(
+        &["run", "--quiet", "--", "true"],
+        Golden,
+        Data::None,
+        &["create.placed", "start.loaded", "start.resumed", "start.ready", "remove.ended"],
+    ),
 ];
 
 /// Places that are in no row, and why.
@@ -296,6 +402,15 @@ pub(super) const EXCUSED_COMMANDS: &[(&str, &str)] = &[
 ];
 
 impl Row {
+    /// What is there before the command, as in the report.
+    pub(super) fn from(&self) -> String {
+        let before = format!("{:?}", self.before).to_lowercase();
+        match self.vmm {
+            Vmm::Qemu => before,
+            Vmm::Firecracker => format!("{before}, Firecracker"),
+        }
+    }
+
     /// Whether this harm can be done there, and is another one than at the other places.
     pub(super) fn has(&self, place: &str, fault: Fault) -> bool {
         // mvm itself waits there, and no script has been sent yet.
@@ -323,7 +438,7 @@ impl Row {
             "restore.memory",
         ];
         let runs = match self.before {
-            Before::Running | Before::RunningKept | Before::Checkpointed => {
+            Before::Running | Before::RunningKept | Before::Resumed | Before::Checkpointed => {
                 !over.contains(&place) && !place.starts_with("reset.") && !place.starts_with("remove.")
             }
             _ => begins.contains(&place),
