@@ -1,9 +1,8 @@
 //! What goes wrong in a guest or on the host: it is seen, explained, and got out of.
 
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::host::{Host, Seen, any_host, kill, lives, wait_until};
+use crate::host::{Host, any_host, kill, lives, wait_until};
 
 /// What vm.json says.
 fn spec(host: &Host, machine: &str) -> serde_json::Value {
@@ -164,24 +163,16 @@ fn what_is_in_the_way_of_the_socket_goes_or_is_named() {
 fn a_guest_without_a_timer_is_started_once_more() {
     let host = any_host();
     host.forget("timeless");
-    let bin = host.home.join("timeless");
-    fs_err::create_dir_all(&bin).unwrap();
-    fs_err::set_permissions(&bin, PermissionsExt::from_mode(0o755)).unwrap();
     // The first boot of a disk only; ext4 leaves its first bytes alone.
-    let name = format!("qemu-system-{}", std::env::consts::ARCH);
+    let qemu = format!("qemu-system-{}", std::env::consts::ARCH);
     let script = format!(
-        "#!/bin/bash\n[[ $* == *disk.img* && $(head -c 1 disk.img | tr -d '\\0') != x ]] || exec /usr/bin/{name} \"$@\"\n\
+        "#!/bin/bash\n[[ $* == *disk.img* && $(head -c 1 disk.img | tr -d '\\0') != x ]] || exec /usr/bin/{qemu} \"$@\"\n\
          printf x | dd of=disk.img bs=1 conv=notrunc 2>/dev/null\n\
-         exec /usr/bin/{name} \"${{@/ quiet / quiet nolapic_timer }}\"\n"
+         exec /usr/bin/{qemu} \"${{@/ quiet / quiet nolapic_timer }}\"\n"
     );
-    let qemu = bin.join(name);
-    fs_err::write(&qemu, script).unwrap();
-    fs_err::set_permissions(&qemu, PermissionsExt::from_mode(0o755)).unwrap();
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
     let args = ["start", "timeless", "-d", "--vmm", "qemu", "--image", "debian"];
-    let seen = Seen::new(&args, host.mvm_command(&args).env("PATH", path).output().unwrap());
+    let seen = host.mvm_with(&qemu, &script, &args);
     assert_eq!((seen.code, seen.stderr.matches("once more").count()), (0, 1), "{seen}");
     assert_eq!(host.inside("timeless", "sleep 0.1; echo slept"), "slept\n");
-    fs_err::remove_dir_all(&bin).unwrap();
     host.ok(&["destroy", "timeless", "--yes"]);
 }

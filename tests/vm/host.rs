@@ -1,5 +1,6 @@
 //! Who runs mvm, and where: root, and an ordinary user that the suite makes. Set up once, through `mvm setup --yes`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
@@ -176,6 +177,21 @@ impl Host {
 
     pub(crate) fn mvm(&self, args: &[&str]) -> Seen {
         Seen::new(args, self.mvm_command(args).output().unwrap())
+    }
+
+    /// Runs mvm where PATH has this script first, under the name of a program.
+    pub(crate) fn mvm_with(&self, program: &str, script: &str, args: &[&str]) -> Seen {
+        let bin = self.home.join("bin-of-a-test");
+        fs_err::create_dir_all(&bin).unwrap();
+        let file = bin.join(program);
+        fs_err::write(&file, script).unwrap();
+        for path in [&bin, &file] {
+            fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+        let seen = Seen::new(args, self.mvm_command(args).env("PATH", path).output().unwrap());
+        fs_err::remove_dir_all(&bin).unwrap();
+        seen
     }
 
     /// What a shell line has to begin with, for mvm to be this user's as in [`Host::command`].

@@ -1,7 +1,6 @@
 //! What a machine may reach, by its network policy: against servers and a resolver in namespaces of this test (testing/neighbourhood.sh).
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -251,19 +250,11 @@ fn a_machine_reaches_what_its_policy_allows() {
 fn a_host_that_does_not_take_the_rules_starts_no_machine() {
     let host = any_host();
     host.forget("unruled");
-    let bin = host.home.join("old-nft");
-    fs_err::create_dir_all(&bin).unwrap();
-    fs_err::set_permissions(&bin, PermissionsExt::from_mode(0o755)).unwrap();
-    let nft = bin.join("nft");
-    fs_err::write(&nft, "#!/bin/sh\necho 'nftables v0.9.0'\ntest \"$1\" = --version\n").unwrap();
-    fs_err::set_permissions(&nft, PermissionsExt::from_mode(0o755)).unwrap();
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
-    let args = ["start", "unruled", "-d", "--image", "debian"];
-    let seen = Seen::new(&args, host.mvm_command(&args).env("PATH", path).output().unwrap());
+    let nft = "#!/bin/sh\necho 'nftables v0.9.0'\ntest \"$1\" = --version\n";
+    let seen = host.mvm_with("nft", nft, &["start", "unruled", "-d", "--image", "debian"]);
     let said = seen.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(seen.code == 1 && said.contains("does not take the rules of the network policy"), "{seen}");
     assert!(said.contains("nftables v0.9.0"), "{seen}");
     assert_eq!(host.status("unruled")["state"], "stopped");
-    fs_err::remove_dir_all(&bin).unwrap();
     host.ok(&["destroy", "unruled", "--yes"]);
 }

@@ -49,6 +49,12 @@ use Before::{
     Checkpointed, Golden, Kept, Littered, Nothing, Resumed, Running, RunningKept, Stopped, Suspended,
 };
 
+/// The steps of a resume, whichever VMM it is.
+const RESUMES: &[&str] = &["start.locked", "start.loaded", "start.thawing", "start.resumed", "start.ready"];
+/// Those of a suspension, once its script is at work.
+const SUSPENDS: &[&str] =
+    &["freeze.begun", "freeze.paused", "freeze.written", "suspend.synced", "suspend.placed", "suspend.ended"];
+
 pub(super) const ROWS: &[Row] = &[
     row(
         &["start", "web", "-d", "--disk", "64M", "--memory", "128M"],
@@ -74,12 +80,7 @@ pub(super) const ROWS: &[Row] = &[
         Data::Last,
         &["start.locked", "start.grows", "start.written", "start.supervised"],
     ),
-    row(
-        &["resume", "web"],
-        Suspended,
-        Data::LastOr("first"),
-        &["start.locked", "start.loaded", "start.thawing", "start.resumed", "start.ready"],
-    ),
+    row(&["resume", "web"], Suspended, Data::LastOr("first"), RESUMES),
     row(
         &["stop", "web"],
         Running,
@@ -272,39 +273,10 @@ pub(super) const ROWS: &[Row] = &[
         Data::None,
         &["start.written", "start.supervised", "start.ready"],
     ),
-    firecracker(
-        &["resume", "web"],
-        Suspended,
-        Data::LastOr("first"),
-        &["start.locked", "start.loaded", "start.thawing", "start.resumed", "start.ready"],
-    ),
+    firecracker(&["resume", "web"], Suspended, Data::LastOr("first"), RESUMES),
     firecracker(&["stop", "web"], Running, Data::Last, &["stop.locked", "stop.asked", "stop.ended"]),
-    firecracker(
-        &["suspend", "web"],
-        Running,
-        Data::Last,
-        &[
-            "freeze.begun",
-            "freeze.paused",
-            "freeze.written",
-            "suspend.synced",
-            "suspend.placed",
-            "suspend.ended",
-        ],
-    ),
-    firecracker(
-        &["suspend", "web"],
-        Resumed,
-        Data::Last,
-        &[
-            "freeze.begun",
-            "freeze.paused",
-            "freeze.written",
-            "suspend.synced",
-            "suspend.placed",
-            "suspend.ended",
-        ],
-    ),
+    firecracker(&["suspend", "web"], Running, Data::Last, SUSPENDS),
+    firecracker(&["suspend", "web"], Resumed, Data::Last, SUSPENDS),
     firecracker(
         &["snapshot", "create", "web@now"],
         Resumed,
