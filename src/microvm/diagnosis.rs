@@ -50,7 +50,7 @@ fn read(answer: &Answer) -> Result<Remains, AnswerError> {
         console: all("CONSOLE"),
         process: state.zip(ticks.map(|ticks| ticks / 100.0)),
         load: answer.get("LOAD")?,
-        available_bytes: answer.optional::<u64>("AVAILABLE_KIB")?.unwrap_or(0) * 1024,
+        available_bytes: answer.optional::<u64>("AVAILABLE_KIB")?.unwrap_or(0).saturating_mul(1024),
     })
 }
 

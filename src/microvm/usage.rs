@@ -71,9 +71,9 @@ fn read(answer: &Answer) -> Result<Sample, AnswerError> {
             pid: u32::try_from(pid).ok()?,
             age,
             cpu,
-            resident: resident * 1024,
-            proportional: proportional * 1024,
-            unique: unique * 1024,
+            resident: resident.saturating_mul(1024),
+            proportional: proportional.saturating_mul(1024),
+            unique: unique.saturating_mul(1024),
             disk,
         })
     };

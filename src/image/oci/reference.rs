@@ -61,8 +61,9 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("`{text}` is no image of a registry: {why}");
+        let too_long = || "an image's name has at most 255 characters, its tag among them".to_owned();
         if text.len() > LONGEST {
-            return Err("an image's name has at most 255 characters".to_owned());
+            return Err(too_long());
         }
         if !Self::names_a_registry(text) {
             return Err(wrong("it begins with the registry, such as `docker.io/library/python:3.12`"));
@@ -91,14 +92,16 @@ impl FromStr for Reference {
             return Err(wrong("a tag has letters, digits, `.`, `_` and `-`, 128 at most"));
         }
         let library = if registry == HUB && !repository.contains('/') { "library/" } else { "" };
-        Ok(Self {
+        let reference = Self {
             registry: registry.to_owned(),
             repository: format!("{library}{repository}"),
             version: match digest {
                 Some(digest) => Version::Digest(digest),
                 None => Version::Tag(tag.unwrap_or("latest").to_owned()),
             },
-        })
+        };
+        // What is written down has to read again.
+        if reference.to_string().len() > LONGEST { Err(too_long()) } else { Ok(reference) }
     }
 }
 
