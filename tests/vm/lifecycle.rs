@@ -149,3 +149,16 @@ fn a_guest_that_powers_off_is_stopped_and_one_that_restarts_as_well() {
     }
     host.ok(&["destroy", "off", "--yes"]);
 }
+
+/// Its systemd may be just beginning, and is not there to be asked.
+#[test]
+fn a_machine_that_is_stopped_as_soon_as_it_is_up_shuts_down() {
+    let host = any_host();
+    host.forget("hasty");
+    for _ in 0..3 {
+        host.ok(&["start", "hasty", "-d", "--image", "debian"]);
+        let seen = host.ok(&["stop", "hasty", "--timeout", "60"]);
+        assert!(!seen.stderr.contains("by force"), "{seen}");
+        host.ok(&["destroy", "hasty", "--yes"]);
+    }
+}
