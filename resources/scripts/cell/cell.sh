@@ -272,7 +272,7 @@ fi
 
 while kill -0 "$holder" 2>/dev/null; do
   # This shell is not to comment, in the VMM's log, on who was killed.
-  { wait -n -p ended "$holder" "$pasta" "$resolver" ${names:+"$names"} ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} "${forwarders[@]}"; } 2>/dev/null
+  { wait -n -p ended "$holder" "$pasta" "$resolver" ${names:+"$names"} ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} ${limiter:+"$limiter"} "${forwarders[@]}"; } 2>/dev/null
   status=$?
   # A signal ends the wait as well.
   [[ -n ${ended:-} ]] || continue
@@ -319,6 +319,8 @@ while kill -0 "$holder" 2>/dev/null; do
       suspend_unused
       tick
       ;;
+    # Its PID may be another's afterwards.
+    "$limiter") limiter='' ;;
     "$halt")
       halt=''
       reason=clean
