@@ -38,6 +38,8 @@ pub(super) struct Reached {
     pub spec: Option<Spec>,
     /// What its image says of itself.
     pub config: Config,
+    /// Whether it waits for whoever enters first to hear who it is.
+    pub first: bool,
 }
 
 impl Reached {
@@ -47,7 +49,7 @@ impl Reached {
         let user = machine.started_as().and_then(|spec| spec.user.clone());
         let spec = machine.spec.clone().ok();
         let config = spec.as_ref().map(|spec| config_of(observed, spec)).unwrap_or_default();
-        Some(Self { home: observed.host.home.clone(), pid, user, spec, config })
+        Some(Self { home: observed.host.home.clone(), pid, user, spec, config, first: false })
     }
 }
 
@@ -210,13 +212,14 @@ fn act(
         }
         Step::Start { spec, vmm, changed, thaw } => {
             let started = start(context, observed, (wanted, made), (&spec, before), &vmm, &changed, &thaw)?;
-            let Some((pid, resumed)) = started else { return Ok(None) };
-            if let Some(golden) = made.golden.as_ref().filter(|_| !resumed) {
+            let Some(up) = started else { return Ok(None) };
+            if let Some(golden) = made.golden.as_ref().filter(|_| !up.resumed) {
                 make_golden(context, observed, golden, &spec, &vmm);
             }
             let (home, user) = (observed.host.home.clone(), spec.user.clone());
             let config = config_of(observed, &spec);
-            return Ok(Some(Reached { home, pid, user, spec: Some(spec), config }));
+            let Up { pid, first, .. } = up;
+            return Ok(Some(Reached { home, pid, user, spec: Some(spec), config, first }));
         }
     }
     Ok(None)
@@ -272,6 +275,14 @@ pub(super) fn admin(context: &mut Context<'_>, observed: &Observed, mut tasks: V
     context.run(&bootstrap::admin(&tasks))
 }
 
+/// A machine that was started.
+struct Up {
+    pid: u32,
+    /// Whether it goes on from a memory.
+    resumed: bool,
+    first: bool,
+}
+
 fn start(
     context: &mut Context<'_>,
     observed: &Observed,
@@ -280,7 +291,7 @@ fn start(
     vmm: &Vmm,
     changed: &[String],
     thaw: &Thaw,
-) -> Result<Option<(u32, bool)>> {
+) -> Result<Option<Up>> {
     let mut spec = spec.clone();
     // As the step that made it just now.
     if spec.created == 0 {
@@ -327,13 +338,16 @@ fn start(
         context.linux.door(),
         thaw,
     )?;
+    if wanted.first && golden.is_some() {
+        script = script.input("FIRST", "yes");
+    }
     if spec.idle.is_some() {
         let frozen = observed.machine(name).filter(|_| matches!(thaw, Thaw::Resume(_)));
         let runs_with = frozen.and_then(Machine::started_as).unwrap_or(spec);
         script = microvm::with_idle(script, runs_with, vmm.kind, &observed.host);
     }
     match context.run(&script)? {
-        Started::Ready { pid, newly, mut ports, resumed, greeted, lost } => {
+        Started::Ready { pid, newly, mut ports, resumed, greeted, first, lost } => {
             // One that another mvm was starting has the ports that that one asked for.
             if !newly
                 && !spec.ports.iter().all(|port| ports::is_open(&ports, port))
@@ -346,7 +360,7 @@ fn start(
             }
             match lost {
                 // Whether it was booted or not is the same to whoever asked for a fresh one.
-                Some(why) if golden.is_some() => {
+                Some(why) if wanted.golden => {
                     context.ui.event(Event::Log(&format!("no golden memory, so the machine boots: {why}")));
                 }
                 Some(why) => say_lost(context, name, &why),
@@ -359,7 +373,7 @@ fn start(
             }
             let before = observed.machine(name).and_then(|machine| machine.spec.as_ref().ok());
             ssh_config::refresh(context, name, before.is_none_or(|before| before.user != spec.user));
-            Ok(Some((pid, resumed)))
+            Ok(Some(Up { pid, resumed, first }))
         }
         Started::Stale => Ok(None),
         Started::Failed(trouble) => {

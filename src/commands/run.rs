@@ -3,7 +3,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
 
 use super::exec::{EnvArgs, exit_code, run_call};
-use super::reach::reach;
+use super::reach::{Reached, reach};
 use super::running::running;
 use super::secrets::{Input, SecretArgs, hand_over};
 use super::start::{NetArg, Sizes};
@@ -11,10 +11,12 @@ use super::{Context, net, shares, ssh_config};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::image::Config;
-use crate::microvm::session::{NOT_REACHED, Session};
+use crate::microvm::session::{NOT_REACHED, NOT_RUN, Session};
 use crate::microvm::{
-    self, Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, Secret, VmmChoice, Wanted,
+    self, Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, Secret, State, VmmChoice,
+    Wanted,
 };
+use crate::shell::{Call, Event};
 use crate::ui::Ui;
 
 const EXAMPLES: &str = "\
@@ -91,7 +93,10 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
         ..args.sizes.changes()
     };
     // One that is kept has keys that no other machine is ever entered with.
-    let wanted = Wanted { golden: args.keep.is_none(), ..Wanted::new(Goal::Dev, &name, changes, &defaults) };
+    let golden = args.keep.is_none();
+    // What needs the guest before the command does enters by SSH.
+    let first = golden && secrets.is_empty() && args.mounts.is_empty();
+    let wanted = Wanted { golden, first, ..Wanted::new(Goal::Dev, &name, changes, &defaults) };
     if context.settings.dry_run {
         reach(context, &wanted)?;
         return Ok(ExitCode::SUCCESS);
@@ -118,7 +123,7 @@ fn enter(context: &mut Context<'_>, args: &Run, wanted: &Wanted<'_>, secrets: &[
     if !args.mounts.is_empty() {
         shares::bring(context, wanted, &reached)?;
     }
-    let code = run_in(context, args, wanted.name, &reached.config, secrets)?;
+    let code = run_in(context, args, wanted, &reached, secrets)?;
     if args.net.net == Some(Policy::Learn) {
         net::say_learned(context, wanted.name)?;
     }
@@ -128,10 +133,11 @@ fn enter(context: &mut Context<'_>, args: &Run, wanted: &Wanted<'_>, secrets: &[
 fn run_in(
     context: &mut Context<'_>,
     args: &Run,
-    name: &MachineName,
-    config: &Config,
+    wanted: &Wanted<'_>,
+    reached: &Reached,
     secrets: &[Secret],
 ) -> Result<ExitCode> {
+    let (name, config) = (wanted.name, &reached.config);
     // A group, after a colon, is that user's own here.
     let user = args.user.clone().or_else(|| {
         let user = config.user.as_deref()?.split(':').next()?;
@@ -148,13 +154,27 @@ fn run_in(
         terminal: Ui::is_interactive().then(|| config::terminal().unwrap_or_else(|| "dumb".to_owned())),
         ..Session::default()
     };
-    let mut call = session.call(name);
-    if let Some(seconds) = args.timeout {
-        let limit =
-            ["timeout", "--foreground", "--kill-after", "5", &seconds.to_string()].map(OsString::from);
-        call.argv.splice(0..0, limit);
+    let limited = |mut call: Call| {
+        if let Some(seconds) = args.timeout {
+            let limit =
+                ["timeout", "--foreground", "--kill-after", "5", &seconds.to_string()].map(OsString::from);
+            call.argv.splice(0..0, limit);
+        }
+        call
+    };
+    let mut code = None;
+    if reached.first {
+        code = Some(run_call(context, &limited(session.first_call(name)))?);
+        if code == Some(NOT_RUN) && waits_still(context, name)? {
+            context.ui.event(Event::Log("the guest did not take its first command, so it is entered by SSH"));
+            reach(context, &Wanted { first: false, ..wanted.clone() })?;
+            code = None;
+        }
     }
-    let code = run_call(context, &call)?;
+    let code = match code {
+        Some(code) => code,
+        None => run_call(context, &limited(session.call(name)))?,
+    };
     if code == NOT_REACHED {
         // A command may end so as well: then the machine is as it should be.
         let observed = context.look(Scope { machine: Some(name), probe: false })?;
@@ -167,6 +187,12 @@ fn run_in(
         running(context, name)?;
     }
     Ok(exit_code(code))
+}
+
+/// Whether the guest has not heard yet who it is. A command may end as if that were so.
+fn waits_still(context: &mut Context<'_>, name: &MachineName) -> Result<bool> {
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    Ok(observed.machine(name).is_some_and(|machine| matches!(machine.state, State::Booting(_))))
 }
 
 /// What is run: what was asked for, else what the image names, else a shell.

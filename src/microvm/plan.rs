@@ -49,6 +49,8 @@ pub struct Wanted<'a> {
     pub common_only: bool,
     /// Whether a new machine goes on from a golden memory, or makes one.
     pub golden: bool,
+    /// Whether one that goes on from a golden memory may hear who it is from whoever enters it first.
+    pub first: bool,
 }
 
 impl<'a> Wanted<'a> {
@@ -65,6 +67,7 @@ impl<'a> Wanted<'a> {
             renew: false,
             common_only: false,
             golden: false,
+            first: false,
         }
     }
 

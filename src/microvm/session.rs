@@ -8,6 +8,9 @@ use crate::shell::Call;
 /// What ssh, and the script that starts it, end with when the guest was not reached. A command may end with it as well.
 pub const NOT_REACHED: i32 = 255;
 
+/// What they end with where the guest waited for a first command, and did not take it: nothing was run. A command may end with it as well.
+pub const NOT_RUN: i32 = 253;
+
 /// What they end with where the machine is suspended, so that nothing was run.
 pub const SUSPENDED: i32 = 252;
 
@@ -39,6 +42,14 @@ impl Session<'_> {
     /// The session as a command line for the Linux side.
     pub fn call(&self, name: &MachineName) -> Call {
         enter(name, &self.line(), self.input, self.terminal.as_deref(), self.log.as_deref())
+    }
+
+    /// The same for a guest that waits for its first command (resources/guest/first), which tells it who it is as well.
+    pub fn first_call(&self, name: &MachineName) -> Call {
+        let mut call = self.call(name);
+        let first = concat!("FIRST=", include_str!("../../resources/scripts/microvm/first.pl"));
+        call.argv.insert(HANGING_ON.len(), first.into());
+        call
     }
 
     /// The line that the guest's shell reads; resources/guest/exec takes it from there.

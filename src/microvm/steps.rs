@@ -28,6 +28,8 @@ pub enum Started {
         resumed: bool,
         /// Whether a resumed guest heard what time it is.
         greeted: bool,
+        /// Whether it waits for whoever enters first to hear that, and who it is.
+        first: bool,
         /// Why its memory was lost, and it was started from its disk.
         lost: Option<String>,
     },
@@ -160,6 +162,7 @@ fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
             ports: publish::read(answer, "PORT"),
             resumed: answer.text("RESUMED") == Some("yes"),
             greeted: answer.text("GREETED") != Some("no"),
+            first: answer.text("FIRST") == Some("yes"),
             lost: text("LOST"),
         },
         Some(_) => Started::Failed(Trouble {

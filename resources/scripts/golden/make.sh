@@ -22,14 +22,16 @@ freeze_room yes
 # The connection that the command will have is opened for this already.
 mapfile -t words <<<"$MASTER"
 master_connects "${words[@]}" || die not-running "the machine \`$NAME\` lets nobody connect"
-# What a machine hears that goes on from there; with nothing to say this only fetches what it takes.
-"${SHARED_CONNECTION[@]}" -T "mvm-$NAME" /run/mvm/thawed </dev/null >/dev/null || true
+# For the first command of a machine that goes on from there. What that takes is in the memory.
+first=no
+! "${SHARED_CONNECTION[@]}" -T "mvm-$NAME" "/run/mvm/thawed first $FIRST_PORT" </dev/null >/dev/null || first=yes
 # What it wrote need not be on its disk: whoever cannot go on from its memory boots from an empty one.
 freeze_live "$new"
 checkpoint golden.frozen
 origin_keys . "$new/frozen/origin"
 # Its SSH server may wait: for a run the connection that is there will do.
 : >"$new/frozen/origin/later"
+[[ $first == no ]] || : >"$new/frozen/origin/first"
 rm -f "$new/frozen/vm.json"
 printf '%s\n' "$FACTS" >>"$new/frozen/meta"
 trap - EXIT

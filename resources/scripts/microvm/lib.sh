@@ -21,6 +21,10 @@ sshd_was_up() {
 # For bash in a cell: true when the guest's kernel takes a connection on its SSH port.
 GUEST_CONNECTS='exec 3<>/dev/tcp/172.16.0.2/22'
 
+# Where a guest that goes on from a golden memory waits for its first command (guest/first); in there nothing else runs yet.
+# shellcheck disable=SC2034 # for whoever sources this
+FIRST_PORT=7391
+
 # guest_connects PID: whether it does within two seconds.
 guest_connects() {
   cell_enter "$1" timeout 2 bash -c "$GUEST_CONNECTS" 2>/dev/null

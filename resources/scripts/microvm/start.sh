@@ -5,8 +5,9 @@
 #     VMM_CONFIG, the cell's settings, "$@" the VMM's command line, stdin vm.json on one line, vm.json as this was decided on (empty
 #     where that does not matter), and the seed archive.
 #     MASTER (what opens a connection). For a suspended machine also THAW_DISK (the disk that its memory belongs to),
-#     THAW_ARGV (the VMM's words, where they were not kept), THAW_LOAD and UNPAUSE (what is said to it).
-# Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no; LOST (why the memory was not resumed); PORT for each port; or TROUBLE
+#     THAW_ARGV (the VMM's words, where they were not kept), THAW_LOAD and UNPAUSE (what is said to it); FIRST (yes: who it is the guest hears
+#     from whoever enters first, by microvm/first.pl, where it waits for that).
+# Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no, FIRST yes (it waits for that); LOST (why the memory was not resumed); PORT for each port; or TROUBLE
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
 : "${RULES:?}" "${RESOLVE:?}" "${NAMES:?}" "${SHUT:?}"
@@ -147,7 +148,9 @@ thaw() {
   checkpoint start.resumed
   mv frozen run/thawed
   [[ $VMM == firecracker ]] || rm -rf run/thawed
-  if [[ -d run/origin ]]; then
+  if [[ ${FIRST:-} == yes && -e run/origin/first ]]; then
+    adopted=later
+  elif [[ -d run/origin ]]; then
     adopt || return 1
     adopted=yes
   fi
@@ -251,7 +254,7 @@ await_guest() {
       ((${#text} <= 8192)) || text=${text: -4096}
     fi
     if [[ -e run/up || $text =~ mvm:\ [0-9.]+\ sshd ]] && cell_vmm "$machine" &&
-      { [[ $adopted == yes ]] || guest_connects "$VMM_PID"; }; then
+      { [[ $adopted != no ]] || guest_connects "$VMM_PID"; }; then
       ready=yes
       break
     fi
@@ -284,7 +287,10 @@ if [[ $ready == yes ]]; then
   if [[ $resumed == yes ]]; then
     answer RESUMED yes
     event . resumed
-    [[ $adopted == yes ]] || greet || answer GREETED no
+    case $adopted in
+      later) answer FIRST yes ;;
+      no) greet || answer GREETED no ;;
+    esac
   fi
   # Whoever had it started is about to use it. (A cell of an older mvm counts nothing.)
   [[ ! -e run/use ]] || : >run/use

@@ -1,0 +1,176 @@
+# first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first). In
+# the cell, in the machine's folder, whose lock it has as file descriptor 9 until the guest is told.
+# In: HOSTTYPE. Arguments: the port, the VMM's PID, the machine's name, the command for the guest's shell, whether it is to have a terminal (yes|no).
+# Ends as the command does; with 253 where nothing was run and run/origin is still there, with 255 where the guest went away.
+use strict;
+use warnings;
+use Errno qw(EAGAIN EINPROGRESS EINTR);
+use Fcntl qw(F_GETFL F_SETFL O_NONBLOCK);
+use Socket qw(PF_INET SOCK_STREAM SOL_SOCKET SO_ERROR IPPROTO_TCP TCP_NODELAY inet_aton pack_sockaddr_in);
+
+use constant { PIDFD_OPEN => 434, TIOCGWINSZ => 0x5413, NOT_RUN => 253, GONE => 255, BLOCK => 65536 };
+my ($port, $vmm, $name, $line, $terminal) = @ARGV;
+my ($code, $before) = (NOT_RUN, undef);
+
+# leave CODE: the terminal is as it was.
+sub leave {
+    $before->setattr(0, POSIX::TCSANOW()) if $before;
+    exit shift;
+}
+$SIG{PIPE} = 'IGNORE';
+$SIG{$_} = sub { leave($code) } for qw(ALRM HUP INT TERM);
+# A guest that hangs is not waited for without end.
+alarm 60;
+
+# The VMM's end, as something to wait for: a guest that is killed closes no connection.
+my $number = syscall(PIDFD_OPEN, $vmm + 0, 0);
+$number >= 0 or leave($code);
+open(my $end, '<&=', $number) or leave($code);
+
+# ready READ, WRITE: those streams of both lists that can be read or written now, or are at their end; waits for one.
+sub ready {
+    my ($read, $write) = @_;
+    my ($reads, $writes) = ('', '');
+    vec($reads, fileno $_, 1) = 1 for @$read;
+    vec($writes, fileno $_, 1) = 1 for @$write;
+    return () if select($reads, $writes, undef, undef) < 0;
+    return (grep({ vec($reads, fileno $_, 1) } @$read), grep({ vec($writes, fileno $_, 1) } @$write));
+}
+
+# waits READ, WRITE: until one of them is ready; it all ends where the VMM does.
+sub waits {
+    my @now;
+    do { @now = ready([@{ $_[0] }, $end], $_[1]) } until @now;
+    leave($code) if grep { $_ == $end } @now;
+}
+
+sub comes {
+    socket(my $connection, PF_INET, SOCK_STREAM, 0) or leave($code);
+    fcntl($connection, F_SETFL, fcntl($connection, F_GETFL, 0) | O_NONBLOCK);
+    setsockopt($connection, IPPROTO_TCP, TCP_NODELAY, 1);
+    connect($connection, pack_sockaddr_in($port, inet_aton('172.16.0.2'))) || $! == EINPROGRESS or leave($code);
+    waits([], [$connection]);
+    $! = unpack('i', getsockopt($connection, SOL_SOCKET, SO_ERROR)) and leave($code);
+    return $connection;
+}
+
+# content PATH, LENGTH: what a file begins with.
+sub content {
+    my ($path, $length) = @_;
+    my ($file, $bytes);
+    open($file, '<:raw', $path) && defined read($file, $bytes, $length) or leave($code);
+    return $bytes;
+}
+
+# all STREAM, BYTES: writes them; false when nobody reads there.
+sub all {
+    my ($stream, $bytes) = @_;
+    while (length $bytes) {
+        my $written = syswrite($stream, $bytes);
+        if (defined $written) { substr($bytes, 0, $written) = '' }
+        # Ours is made so; or somebody else has it open as well, and made it so.
+        elsif ($! == EAGAIN) { ready([], [$stream]) }
+        elsif ($! != EINTR) { return 0 }
+    }
+    return 1;
+}
+
+# says TALK: its next line.
+my $said = '';
+sub says {
+    my ($talk) = @_;
+    until ($said =~ /\n/) {
+        waits([$talk], []);
+        my $count = sysread($talk, $said, 4096, length $said);
+        leave($code) if defined $count ? !$count : !$!{EAGAIN};
+    }
+    (my $line, $said) = split /\n/, $said, 2;
+    return $line;
+}
+
+sub size {
+    my $size = pack('S4');
+    return ioctl(STDIN, TIOCGWINSZ, $size) ? join(' ', unpack('S4', $size)) : '24 80 0 0';
+}
+
+my $when = -e 'run/origin/later' ? 'later' : 'now';
+my $names = "$when\n$name\n" . join('', map { content("keys/$_", BLOCK) } qw(id_ed25519.pub host_ed25519.pub host_ed25519));
+my $random = unpack('H*', content('/dev/urandom', 64));
+my $talk = comes();
+says($talk) eq 'listening' or leave($code);
+# The time is that of the moment at which the guest listens.
+my $time = pack('q2');
+syscall(($ENV{HOSTTYPE} // '') eq 'aarch64' ? 113 : 228, 0, $time);
+my ($seconds, $nanos) = unpack('q2', $time);
+my $now = sprintf('%d.%06d', $seconds, $nanos / 1000);
+# What an SSH server accepts of the environment (sshd_config).
+my $accepted = join "\0", map { defined $ENV{$_} ? "$_=$ENV{$_}" : () } qw(COLORTERM NO_COLOR);
+my $request = pack('(N/a*)6', $now, $random, $names, $terminal eq 'yes' ? "$ENV{TERM} " . size() : '', $accepted, $line);
+all($talk, pack('N/a*', $request)) or leave($code);
+my ($in, $out, $err) = map { comes() } 1 .. ($terminal eq 'yes' ? 2 : 3);
+says($talk) eq 'done' or leave($code);
+unlink map { "run/origin/$_" } qw(id_ed25519 known_hosts later first);
+rmdir 'run/origin' or leave(GONE);
+# Others may come.
+if (open(my $lock, '<&=', 9)) { close $lock }
+alarm 0;
+$code = GONE;
+
+my ($listens, $waiting, $status) = (1, '', undef);
+if ($terminal eq 'yes') {
+    require POSIX;
+    # As ssh does: each key is the guest's.
+    if (my $terminal = POSIX::Termios->new) {
+        if ($terminal->getattr(0)) {
+            ($before = POSIX::Termios->new)->getattr(0);
+            $terminal->setiflag(($terminal->getiflag | POSIX::IGNPAR()) & ~(POSIX::ISTRIP() | POSIX::INLCR() | POSIX::IGNCR()
+                        | POSIX::ICRNL() | POSIX::IXON() | POSIX::IXOFF()));
+            $terminal->setlflag($terminal->getlflag & ~(POSIX::ISIG() | POSIX::ICANON() | POSIX::ECHO() | POSIX::ECHOE()
+                        | POSIX::ECHOK() | POSIX::ECHONL() | POSIX::IEXTEN()));
+            $terminal->setoflag($terminal->getoflag & ~POSIX::OPOST());
+            $terminal->setcc(POSIX::VMIN(), 1);
+            $terminal->setcc(POSIX::VTIME(), 0);
+            $terminal->setattr(0, POSIX::TCSANOW());
+        }
+    }
+    $SIG{WINCH} = sub { all($talk, 'size ' . size() . "\n") };
+}
+
+my %local = ($out => *STDOUT);
+$local{$err} = *STDERR if $err;
+my @outputs = grep { $_ } $out, $err;
+until (defined $status && !@outputs) {
+    my @reads = (@outputs, $end);
+    push @reads, $talk if !defined $status;
+    push @reads, *STDIN if $listens && $waiting eq '' && !defined $status;
+    my %now = map { $_ => 1 } ready(\@reads, $listens && $waiting ne '' ? [$in] : []);
+    for my $output (grep { $now{$_} } @outputs) {
+        my $count = sysread($output, my $bytes, BLOCK);
+        next if !defined $count && $!{EAGAIN};
+        # What nobody reads any more the command is not to write, either.
+        next if $count && all($local{$output}, $bytes);
+        close $output;
+        @outputs = grep { $_ != $output } @outputs;
+    }
+    if ($now{*STDIN}) {
+        my $count = sysread(STDIN, $waiting, BLOCK);
+        if (defined $count ? !$count : !$!{EAGAIN}) {
+            $listens = 0;
+            shutdown($in, 1);
+        }
+    }
+    if ($now{$in}) {
+        my $written = syswrite($in, $waiting);
+        if (defined $written) { substr($waiting, 0, $written) = '' }
+        # The command does not read it.
+        elsif (!$!{EAGAIN}) { $listens = 0 }
+    }
+    if ($now{$talk}) {
+        my $count = sysread($talk, $said, 4096, length $said);
+        if ($count) { $status = $1 if $said =~ /\Aexit ([0-9]+)\n/ }
+        elsif (defined $count || !$!{EAGAIN}) { leave($code) }
+    }
+    # What the guest had said before is here by now.
+    if ($now{$end} && !grep { $now{$_} } @outputs, $talk) { leave($status // $code) }
+}
+leave($status);
