@@ -133,7 +133,7 @@ pub(super) fn run_call(context: &mut Context<'_>, call: &Call) -> Result<i32> {
 
 pub(super) fn attach(call: &Call, stdin: Stdio, stdout: Stdio) -> Result<Attached> {
     Attached::start(call, stdin, stdout).map_err(|source| {
-        let program = call.argv[0].to_string_lossy();
+        let program = call.program();
         Error::failure(format!("cannot start `{program}`: {source}"))
             .hint("run `mvm doctor` to see what is missing")
     })

@@ -17,7 +17,7 @@ pub const SUSPENDED: i32 = 252;
 const LIB: &str = include_str!("../../resources/scripts/cell/lib.sh");
 const MACHINES: &str = include_str!("../../resources/scripts/microvm/lib.sh");
 /// However mvm ends, what it started ends with it.
-const HANGING_ON: [&str; 4] = ["setpriv", "--pdeathsig", "TERM", "env"];
+const HANGING_ON: [&str; 3] = ["setpriv", "--pdeathsig", "TERM"];
 
 /// What is to be run in a machine.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +48,7 @@ impl Session<'_> {
     pub fn first_call(&self, name: &MachineName) -> Call {
         let mut call = self.call(name);
         let first = concat!("FIRST=", include_str!("../../resources/scripts/microvm/first.pl"));
-        call.argv.insert(HANGING_ON.len(), first.into());
+        call.argv.insert(1, first.into());
         call
     }
 
@@ -83,7 +83,7 @@ pub fn share(name: &MachineName, mount: &MountSpec, user: Option<&UserName>) -> 
     let words = ["exec", "/run/mvm/share", mount.guest.as_str(), user.map_or("", UserName::as_str), options];
     // What is read and written is use, not that it could be (cell/cell).
     let mut call = enter(name, &ssh::quoted(&words.map(OsString::from)), true, None, None);
-    call.argv.insert(HANGING_ON.len(), "USE=no".into());
+    call.argv.insert(1, "USE=no".into());
     call
 }
 
@@ -115,9 +115,9 @@ pub fn logs(name: &MachineName, file: &str, only: &str, follow: bool) -> Call {
 
 /// A script without the prelude, whose standard output is not mvm's.
 fn bare(parts: &[&str], title: &str, name: &MachineName, inputs: &[(&str, &str)]) -> Call {
-    let mut argv: Vec<OsString> = HANGING_ON.map(OsString::from).into();
-    argv.push(format!("NAME={name}").into());
+    let mut argv: Vec<OsString> = vec!["env".into(), format!("NAME={name}").into()];
     argv.extend(inputs.iter().map(|(key, value)| format!("{key}={value}").into()));
+    argv.extend(HANGING_ON.map(OsString::from));
     argv.extend(["bash".into(), "-c".into(), parts.concat().into(), title.into()]);
     Call { argv, stdin: None, terminal: false }
 }
@@ -125,8 +125,7 @@ fn bare(parts: &[&str], title: &str, name: &MachineName, inputs: &[(&str, &str)]
 fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>, log: Option<&str>) -> Call {
     const ENTER: &str = include_str!("../../resources/scripts/microvm/enter.sh");
     let yes = |is: bool| if is { "yes" } else { "no" };
-    let mut argv: Vec<OsString> = HANGING_ON.map(OsString::from).into();
-    argv.push(format!("NAME={name}").into());
+    let mut argv: Vec<OsString> = vec!["env".into(), format!("NAME={name}").into()];
     argv.push([OsStr::new("LINE="), line].into_iter().collect());
     argv.push(format!("INPUT={}", yes(input)).into());
     argv.push(format!("TERMINAL={}", yes(terminal.is_some())).into());
@@ -134,6 +133,7 @@ fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>, 
     if let Some(kind) = terminal {
         argv.push(format!("TERM={}", ssh::terminal_for_guest(kind)).into());
     }
+    argv.extend(HANGING_ON.map(OsString::from));
     argv.extend(["bash".into(), "-c".into(), [LIB, MACHINES, ENTER].concat().into(), "mvm-enter".into()]);
     argv.extend(ssh::master(name).into_iter().map(OsString::from));
     Call { argv, stdin: None, terminal: terminal.is_some() }

@@ -8,6 +8,7 @@ mod script;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufWriter, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -86,17 +87,38 @@ impl Call {
         Self { argv: argv.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    fn program(&self) -> &OsStr {
-        self.argv.first().map_or(OsStr::new(""), OsString::as_os_str)
+    /// The variables that a leading `env` sets, and what it becomes: that is done here, without that program.
+    fn parts(&self) -> (Vec<(OsString, OsString)>, &[OsString]) {
+        let Some((first, words)) = self.argv.split_first() else { return (Vec::new(), &[]) };
+        if first != "env" || words.first().is_some_and(|word| word.as_bytes().starts_with(b"-")) {
+            return (Vec::new(), &self.argv);
+        }
+        let split = |word: &OsString| {
+            let at = word.as_bytes().iter().position(|byte| *byte == b'=')?;
+            Some((
+                OsStr::from_bytes(&word.as_bytes()[..at]).to_owned(),
+                OsStr::from_bytes(&word.as_bytes()[at + 1..]).to_owned(),
+            ))
+        };
+        let variables: Vec<_> = words.iter().map_while(split).collect();
+        let count = variables.len();
+        (variables, &words[count..])
+    }
+
+    /// What is started.
+    pub fn program(&self) -> String {
+        self.parts().1.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts processes")]
     fn command(&self) -> Command {
-        let mut command = Command::new(self.program());
-        command.args(self.argv.iter().skip(1));
+        let (variables, words) = self.parts();
+        let mut command = Command::new(words.first().map_or(OsStr::new(""), OsString::as_os_str));
+        command.args(words.iter().skip(1));
         for name in WITHHELD.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             command.env_remove(name);
         }
+        command.envs(variables);
         command
     }
 }

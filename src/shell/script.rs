@@ -159,7 +159,7 @@ impl<T> Script<T> {
     ) -> Result<T, ScriptError> {
         tracing::debug!(script = self.name, inputs = ?self.inputs.keys(), "script");
         let call = linux.wrap(self.call(linux.is_root()));
-        let program = call.argv[0].to_string_lossy().into_owned();
+        let program = call.program();
         match run(&call, &linux.patience()) {
             Ok(Output { status, stdout, log })
                 if stdout.is_empty() && status.code().is_some_and(|code| linux.is_cut_off(code)) =>

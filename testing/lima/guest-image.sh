@@ -9,7 +9,7 @@ set -Eeuo pipefail
 # What Lima needs of a guest (without its guest agent), then what mvm needs of a Linux side.
 packages=systemd,systemd-sysv,udev,dbus,dbus-user-session,libpam-systemd,linux-image-cloud-amd64,openssh-server
 packages+=,sudo,kmod,e2fsprogs,procps,ca-certificates,netbase,busybox-static
-packages+=,iproute2,nftables,passt,openssh-client,curl,mmdebstrap,squashfs-tools,uidmap,xz-utils,lz4,zstd
+packages+=,iproute2,nftables,passt,openssh-client,mmdebstrap,squashfs-tools,uidmap,xz-utils,lz4,zstd
 packages+=,qemu-system-x86,debian-archive-keyring
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -9,7 +9,6 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 
 use crate::common::process::lives;
-use crate::common::{skipped, which};
 use crate::environment::{Seen, TestHost};
 
 const MEMORY_MIB: u64 = 128;
@@ -33,14 +32,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// `None` where there is no curl, which is said.
-    pub(crate) fn running(snapshot: Snapshot) -> Option<Self> {
+    pub(crate) fn running(snapshot: Snapshot) -> Self {
         let host = TestHost::bare();
-        let Some(curl) = which("curl") else {
-            skipped("suspend: curl is not installed");
-            return None;
-        };
-        std::os::unix::fs::symlink(curl, host.path("bin/curl")).unwrap();
         // Nobody is to look for a guest in this host's own network.
         fs_err::remove_file(host.path("bin/nsenter")).unwrap();
         host.write("bin/nsenter", "#!/bin/sh\nexit 1\n");
@@ -65,7 +58,7 @@ impl Machine {
         }
         let requests = Arc::default();
         serve(folder, Arc::clone(&requests), snapshot);
-        Some(Self { host, supervisor, vmm, requests })
+        Self { host, supervisor, vmm, requests }
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
@@ -174,7 +167,7 @@ fn answer(
 
 #[test]
 fn the_memory_is_written_while_the_machine_stands_still_and_then_it_ends() {
-    let Some(mut machine) = Machine::running(Snapshot::Whole) else { return };
+    let mut machine = Machine::running(Snapshot::Whole);
     let seen = machine.suspend();
     assert!(seen.code == 0 && seen.stderr.contains("The machine `web` is suspended"), "{seen}");
     let requests = machine.requests();
@@ -206,7 +199,7 @@ fn what_cannot_be_written_whole_lets_the_machine_live() {
     for (snapshot, why) in
         [(Snapshot::Refused, "no space left"), (Snapshot::Short, "not whole (67108864 bytes)")]
     {
-        let Some(mut machine) = Machine::running(snapshot) else { return };
+        let mut machine = Machine::running(snapshot);
         let seen = machine.suspend();
         assert!(seen.code == 1 && seen.stderr.contains(why) && seen.stderr.contains("runs on"), "{seen}");
         assert_eq!(machine.requests().last().unwrap(), "PATCH /vm Resumed");
@@ -220,7 +213,7 @@ fn what_cannot_be_written_whole_lets_the_machine_live() {
 /// A VMM that the guest took over fills neither mvm's memory nor steers the terminal.
 #[test]
 fn a_vmm_that_floods_is_not_listened_to_without_end() {
-    let Some(mut machine) = Machine::running(Snapshot::Flood) else { return };
+    let mut machine = Machine::running(Snapshot::Flood);
     let seen = machine.suspend();
     assert_eq!(seen.code, 1, "{seen}");
     assert!(seen.stderr.contains("xxxx") && seen.stderr.len() < 2_000, "{} bytes: {seen}", seen.stderr.len());
@@ -230,7 +223,7 @@ fn a_vmm_that_floods_is_not_listened_to_without_end() {
 
 #[test]
 fn a_machine_that_was_resumed_writes_only_what_changed() {
-    let Some(mut machine) = Machine::running(Snapshot::Whole) else { return };
+    let mut machine = Machine::running(Snapshot::Whole);
     machine.host.write("bin/firecracker", "#!/bin/sh\necho 'Firecracker v1.16.1'\n");
     fs_err::set_permissions(machine.host.path("bin/firecracker"), PermissionsExt::from_mode(0o755)).unwrap();
     machine.host.write("home/mvm/machines/web/run/thawed/memory", "");
@@ -245,7 +238,7 @@ fn a_machine_that_was_resumed_writes_only_what_changed() {
 
 #[test]
 fn a_suspension_that_was_killed_in_the_middle_can_be_repeated() {
-    let Some(mut machine) = Machine::running(Snapshot::Whole) else { return };
+    let mut machine = Machine::running(Snapshot::Whole);
     // As it stands when everything but the VMM is killed.
     machine.host.write("home/mvm/machines/web/frozen.new/memory", "half");
     let seen = machine.host.mvm_as_is(&["ls"]);

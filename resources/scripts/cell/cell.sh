@@ -44,13 +44,15 @@ connect() {
 # limit: a share of the host's memory and processes that the VMM has no way out of, in a scope of systemd's, where that makes one for this
 # user: for an ordinary one only where its systemd outlives the last login, since what is in a scope ends with that.
 limit() {
-  local bus=(--system)
+  local bus=(--system) login uid
   [[ -d /run/systemd/system ]] && hash busctl 2>/dev/null || return 0
   if ((EUID != 0)); then
-    [[ -e /var/lib/systemd/linger/$(id -un) ]] || return 0
+    while IFS=: read -r login _ uid _; do [[ $uid != "$EUID" ]] || break; done </etc/passwd
+    [[ $uid == "$EUID" ]] || login=$(id -un)
+    [[ -e /var/lib/systemd/linger/$login ]] || return 0
     bus=(--user)
   fi
-  child env XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$EUID}" busctl --quiet "${bus[@]}" call org.freedesktop.systemd1 \
+  XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$EUID} child busctl --quiet "${bus[@]}" call org.freedesktop.systemd1 \
     /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit 'ssa(sv)a(sa(sv))' "mvm-$NAME-$vmm.scope" fail \
     5 PIDs au 1 "$vmm" Description s "the machine $NAME of mvm" MemoryMax t $(((MEMORY_MIB + SCOPE_SPARE_MIB) << 20)) \
     TasksMax t 1024 CollectMode s inactive-or-failed 0 </dev/null >/dev/null 2>&1 &
@@ -241,7 +243,7 @@ QUIET=512 carried=0 ticker='' not_before=0
 exec {ready}<> <(:)
 export SUPERVISOR=$$ READY=$ready
 # Without it nobody would know of the cell.
-{ identity $$ >run/cell.new && mv run/cell.new run/cell; } || exit 1
+identity $$ >run/cell || exit 1
 # Until here whoever started it has the machine's lock.
 exec 9>&-
 
@@ -253,7 +255,7 @@ unshare --user --map-root-user --net --ipc --uts setpriv --pdeathsig KILL --no-n
   unshare --mount --pid --fork --kill-child -- bash run/inside.sh "$@" &
 holder=$!
 read -r -t 10 -u "$ready" vmm || vmm=$holder
-if ! { identity "$vmm" >run/vmm.new && mv run/vmm.new run/vmm; }; then
+if ! identity "$vmm" >run/vmm; then
   reason='it could not be noted which process its VMM is'
   kill -KILL "$holder"
 fi

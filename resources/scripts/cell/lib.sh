@@ -104,6 +104,12 @@ cell_enter() {
 
 # cell_end DIR: ends the machine's processes, if any are left, and removes what they leave.
 cell_end() {
+  cell_halt "$1"
+  [[ ! -e $1/run && ! -e $1/api.sock ]] || rm -rf "$1/run" "$1/api.sock"
+}
+
+# cell_halt DIR: ends them.
+cell_halt() {
   local tries clock
   exec {clock}<> <(:)
   if cell_alive "$1"; then
@@ -122,7 +128,6 @@ cell_end() {
   done
   exec {clock}>&-
   ! cell_vmm "$1" || die stuck "the process $VMM_PID does not end: the kernel holds it"
-  rm -rf "$1/run" "$1/api.sock"
 }
 
 # trim_events: keeps the events of the machine whose folder this is from growing without end.
@@ -159,11 +164,11 @@ sweep() {
 
 # remove_machine NAME: ends a machine and removes all that is its own, under its lock.
 remove_machine() {
-  local machine=$MVM_HOME/machines/$1 gone=$MVM_HOME/machines/.$1.gone
-  cell_end "$machine"
+  local machine=$MVM_HOME/machines/$1 gone=$MVM_HOME/machines/.$1.gone left
+  cell_halt "$machine"
   checkpoint remove.ended
   # By a rename first: what is half removed is no machine any more.
-  rm -rf "$gone" "$MVM_HOME/machines/.$1".{new,fork}
+  for left in "$gone" "$MVM_HOME/machines/.$1".{new,fork}; do [[ ! -e $left ]] || rm -rf "$left"; done
   [[ ! -e $machine ]] || mv -T "$machine" "$gone"
   checkpoint remove.renamed
   rm -rf "$gone"

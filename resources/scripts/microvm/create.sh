@@ -10,16 +10,17 @@ if [[ ! -e $machine/vm.json ]]; then
   # It appears by one rename, so a killed run leaves nothing that looks finished.
   new=$MVM_HOME/machines/.$NAME.new
   [[ ! -e $new ]] || rm -rf "$new"
-  mkdir -p "$new/run"
+  mkdir -p "$new"
   printf '%s\n' "$vm_json" >"$new/vm.json"
   checkpoint create.begun
   golden=$MVM_HOME/golden/${GOLDEN:-} keys=''
+  # That these are taken from it tells as well when a golden memory was used last.
   if [[ -z ${GOLDEN:-} ]] || ! take_spare_keys "$golden" "$new/keys" "$NAME"; then
     make_keys "$new/keys" "$NAME" &
     keys=$!
   fi
   if [[ -n ${GOLDEN:-} ]] && golden_whole "$GOLDEN" && go_on_from "$golden" "$new"; then
-    touch "$golden"
+    [[ -z $keys ]] || touch "$golden"
   else
     rm -rf "$new/frozen" "$new/disk.img"
     make_disk "$new/disk.img"

@@ -7,6 +7,7 @@
 #     seen from the machine's folder.
 set -u
 umask 077
+export -n FIRST LINE
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "${MVM_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/mvm}/machines/${NAME:?}" 2>/dev/null || exit 255
 

@@ -4,11 +4,11 @@
 # Ends as the command does; with 253 where nothing was run and run/origin is still there, with 255 where the guest went away.
 use strict;
 use warnings;
-use Errno qw(EAGAIN EINPROGRESS EINTR);
-use Fcntl qw(F_GETFL F_SETFL O_NONBLOCK);
-use Socket qw(PF_INET SOCK_STREAM SOL_SOCKET SO_ERROR IPPROTO_TCP TCP_NODELAY inet_aton pack_sockaddr_in);
 
-use constant { PIDFD_OPEN => 434, TIOCGWINSZ => 0x5413, NOT_RUN => 253, GONE => 255, BLOCK => 65536 };
+# Linux' own numbers: to load the modules that know them would take longer than all else here.
+use constant { AF_INET => 2, SOCK_STREAM => 1, SOCK_NONBLOCK => 2048, SOL_SOCKET => 1, SO_ERROR => 4, IPPROTO_TCP => 6, TCP_NODELAY => 1 };
+use constant { EINTR => 4, EAGAIN => 11, EINPROGRESS => 115, PIDFD_OPEN => 434, TIOCGWINSZ => 0x5413 };
+use constant { NOT_RUN => 253, GONE => 255, BLOCK => 65536 };
 my ($port, $vmm, $name, $line, $terminal) = @ARGV;
 my ($code, $before) = (NOT_RUN, undef);
 
@@ -45,14 +45,16 @@ sub waits {
 }
 
 sub comes {
-    socket(my $connection, PF_INET, SOCK_STREAM, 0) or leave($code);
-    fcntl($connection, F_SETFL, fcntl($connection, F_GETFL, 0) | O_NONBLOCK);
+    socket(my $connection, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0) or leave($code);
     setsockopt($connection, IPPROTO_TCP, TCP_NODELAY, 1);
-    connect($connection, pack_sockaddr_in($port, inet_aton('172.16.0.2'))) || $! == EINPROGRESS or leave($code);
+    connect($connection, pack('S n C4 x8', AF_INET, $port, 172, 16, 0, 2)) || $! == EINPROGRESS or leave($code);
     waits([], [$connection]);
     $! = unpack('i', getsockopt($connection, SOL_SOCKET, SO_ERROR)) and leave($code);
     return $connection;
 }
+
+# again: whether what failed was only too early.
+sub again { return $! == EAGAIN || $! == EINTR }
 
 # content PATH, LENGTH: what a file begins with.
 sub content {
@@ -69,8 +71,8 @@ sub all {
         my $written = syswrite($stream, $bytes);
         if (defined $written) { substr($bytes, 0, $written) = '' }
         # Ours is made so; or somebody else has it open as well, and made it so.
-        elsif ($! == EAGAIN) { ready([], [$stream]) }
-        elsif ($! != EINTR) { return 0 }
+        elsif (again()) { ready([], [$stream]) }
+        else { return 0 }
     }
     return 1;
 }
@@ -82,7 +84,7 @@ sub says {
     until ($said =~ /\n/) {
         waits([$talk], []);
         my $count = sysread($talk, $said, 4096, length $said);
-        leave($code) if defined $count ? !$count : !$!{EAGAIN};
+        leave($code) if defined $count ? !$count : !again();
     }
     (my $line, $said) = split /\n/, $said, 2;
     return $line;
@@ -146,7 +148,7 @@ until (defined $status && !@outputs) {
     my %now = map { $_ => 1 } ready(\@reads, $listens && $waiting ne '' ? [$in] : []);
     for my $output (grep { $now{$_} } @outputs) {
         my $count = sysread($output, my $bytes, BLOCK);
-        next if !defined $count && $!{EAGAIN};
+        next if !defined $count && again();
         # What nobody reads any more the command is not to write, either.
         next if $count && all($local{$output}, $bytes);
         close $output;
@@ -154,7 +156,7 @@ until (defined $status && !@outputs) {
     }
     if ($now{*STDIN}) {
         my $count = sysread(STDIN, $waiting, BLOCK);
-        if (defined $count ? !$count : !$!{EAGAIN}) {
+        if (defined $count ? !$count : !again()) {
             $listens = 0;
             shutdown($in, 1);
         }
@@ -163,12 +165,12 @@ until (defined $status && !@outputs) {
         my $written = syswrite($in, $waiting);
         if (defined $written) { substr($waiting, 0, $written) = '' }
         # The command does not read it.
-        elsif (!$!{EAGAIN}) { $listens = 0 }
+        elsif (!again()) { $listens = 0 }
     }
     if ($now{$talk}) {
         my $count = sysread($talk, $said, 4096, length $said);
         if ($count) { $status = $1 if $said =~ /\Aexit ([0-9]+)\n/ }
-        elsif (defined $count || !$!{EAGAIN}) { leave($code) }
+        elsif (defined $count || !again()) { leave($code) }
     }
     # What the guest had said before is here by now.
     if ($now{$end} && !grep { $now{$_} } @outputs, $talk) { leave($status // $code) }

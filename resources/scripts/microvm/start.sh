@@ -11,6 +11,8 @@
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
 : "${RULES:?}" "${RESOLVE:?}" "${NAMES:?}" "${SHUT:?}"
+# What only this script reads would be copied for each program that it starts, and for the cell's.
+export -n CELL INSIDE FORWARD RULES RESOLVE RESOLVER NAMES SHUT SUSPEND PORTS VMM_CONFIG MASTER THAW_DISK THAW_ARGV THAW_LOAD UNPAUSE
 IFS= read -r vm_json
 IFS= read -r before
 lock "$NAME"
@@ -42,7 +44,8 @@ prepare() {
   ((${IDLE:-0} == 0)) || folders+=(run/uses)
   mkdir -p "${folders[@]}"
   mkfifo run/qmp.in run/qmp.out run/console
-  trim_events
+  # One that goes on from a golden memory is new.
+  [[ $golden == yes ]] || trim_events
   printf '%s\n' "$vm_json" >run/vm.json
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh
@@ -52,9 +55,10 @@ prepare() {
   printf '%s' "$SHUT" >run/shut.pl
   printf '%s' "${SUSPEND:-}" >run/suspend.sh
   : >run/use
-  want_ports
+  # Nobody reads them yet.
+  [[ -z ${PORTS:-} ]] || printf '%s\n' "$PORTS" >run/ports/wanted
   want_rules
-  want_resolver
+  [[ -z ${RESOLVER:-} ]] || want_resolver
   printf '%s' "${VMM_CONFIG:-}" >run/vmm.json
   printf '%s\n' "$AS" >run/as
   : >vmm.log
@@ -101,7 +105,7 @@ launch_again() {
 # thaw: goes on where the machine was suspended, or where another one stood whose keys are in frozen/origin. False, with LOST as the
 # reason, where that fails; then nothing of it runs.
 thaw() {
-  local words word
+  local words word boot
   LOST=''
   if [[ $golden == yes ]]; then
     # create.sh has just looked.
@@ -134,7 +138,8 @@ thaw() {
   else
     checkpoint start.loaded
     # From here on the disk changes: after a loss of power nothing else would tell.
-    cat /proc/sys/kernel/random/boot_id >frozen/thawing
+    read -r boot </proc/sys/kernel/random/boot_id
+    printf '%s\n' "$boot" >frozen/thawing
     [[ -e run/origin/later ]] || sync frozen/thawing frozen
     checkpoint start.thawing
     vmm_says "$UNPAUSE" || LOST=$VMM_FAULT

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::process::{Seen, lives};
-use crate::common::{install, is_root, skipped, which};
+use crate::common::{is_root, skipped, which};
 use crate::environment::TestHost;
 
 /// No command takes so long, unless it hangs.
@@ -29,8 +29,7 @@ impl Vmm {
         if self == Self::Qemu {
             return true;
         }
-        install(&[("curl", "curl")]);
-        is_root() && cfg!(target_arch = "x86_64") && Path::new("/dev/kvm").exists() && which("curl").is_some()
+        is_root() && cfg!(target_arch = "x86_64") && Path::new("/dev/kvm").exists()
     }
 
     fn name(self) -> &'static str {
@@ -89,14 +88,14 @@ impl Host {
             return None;
         }
         let host = TestHost::bare();
-        for tool in ["mount", "umount", "readlink", "find", "ssh-keygen", "mksquashfs", "curl"] {
+        for tool in ["mount", "umount", "readlink", "find", "ssh-keygen", "mksquashfs"] {
             let link = host.path("bin").join(tool);
             if let Some(real) = which(tool).filter(|_| !link.exists()) {
                 symlink(real, link).unwrap();
             }
         }
         // What `dev` asks for and nothing here uses.
-        for tool in ["curl", "mmdebstrap", "mksquashfs", "newuidmap", "xz", "lz4", "zstd", "sudo"] {
+        for tool in ["mmdebstrap", "mksquashfs", "newuidmap", "xz", "lz4", "zstd", "sudo"] {
             let link = host.path("bin").join(tool);
             if !link.exists() {
                 symlink(which("true").unwrap(), link).unwrap();

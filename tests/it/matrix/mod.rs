@@ -58,7 +58,7 @@ fn cells() -> Vec<Cell> {
 fn chosen(wanted: &str) -> Vec<Cell> {
     let (all, not_here): (Vec<_>, Vec<_>) = cells().into_iter().partition(|cell| cell.row.vmm.can_be());
     if !not_here.is_empty() {
-        skipped("the matrix' rows of Firecracker: they need root, x86-64, a /dev/kvm and curl");
+        skipped("the matrix' rows of Firecracker: they need root, x86-64 and a /dev/kvm");
     }
     match wanted {
         "all" => all,
