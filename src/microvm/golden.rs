@@ -8,6 +8,7 @@ use crate::image::{
     Image,
     seed::{self, Keys},
 };
+use crate::network;
 use crate::script;
 use crate::shell::{Answer, Script};
 use crate::vmm::{Files, Vmm};
@@ -75,6 +76,7 @@ impl Golden {
         freezing(script, spec, vmm.kind, host)
             .input("GOLDEN", self.key.as_str())
             .input("FACTS", self.facts.as_str())
+            .input("FIRST_PORT", network::FIRST_PORT.to_string())
             .input("MASTER", ssh::master(&spec.name).join("\n"))
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use super::{MachineName, MountSpec, Secret, UserName, secret, ssh};
+use crate::network;
 use crate::shell::Call;
 
 /// What ssh, and the script that starts it, end with when the guest was not reached. A command may end with it as well.
@@ -46,10 +47,15 @@ impl Session<'_> {
 
     /// The same for a guest that waits for its first command (resources/guest/first), which tells it who it is as well.
     pub fn first_call(&self, name: &MachineName) -> Call {
-        let mut call = self.call(name);
-        let first = concat!("FIRST=", include_str!("../../resources/scripts/microvm/first.pl"));
-        call.argv.insert(1, first.into());
-        call
+        const FIRST: &str = include_str!("../../resources/scripts/microvm/first.pl");
+        let mut argv: Vec<OsString> = vec!["env".into(), format!("NAME={name}").into()];
+        argv.push([OsStr::new("LINE="), &self.line()].into_iter().collect());
+        argv.push(format!("PORT={}", network::FIRST_PORT).into());
+        let terminal = self.terminal.as_deref().map(ssh::terminal_for_guest);
+        argv.push(format!("TERMINAL={}", if terminal.is_some() { "yes" } else { "no" }).into());
+        argv.extend(terminal.map(|kind| format!("TERM={kind}").into()));
+        argv.extend(["perl", "-e", FIRST].map(OsString::from));
+        Call { argv, stdin: None, terminal: self.terminal.is_some() }
     }
 
     /// The line that the guest's shell reads; resources/guest/exec takes it from there.

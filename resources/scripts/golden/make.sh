@@ -1,9 +1,10 @@
 # golden/make: keeps the memory and disk of a machine that has just been started and has run nobody's command, for later ones to go on
 # from. The machine goes on. Of two makers of the same the second leaves it to the first.
 # In: NAME, GOLDEN (its key), FACTS (lines for its meta: IMAGE, the id of what it is made from, and LIKE, what it stands for; another
-#     one of the same was for a host that has changed), MASTER (what opens a connection), and what vmm/freeze needs.
+#     one of the same was for a host that has changed), MASTER (what opens a connection), FIRST_PORT (where the guest waits for its first
+#     command), and what vmm/freeze needs.
 # Out: MADE yes|no, PAUSED (ms).
-: "${NAME:?}" "${GOLDEN:?}" "${FACTS:?}" "${MASTER:?}"
+: "${NAME:?}" "${GOLDEN:?}" "${FACTS:?}" "${MASTER:?}" "${FIRST_PORT:?}"
 lock "$NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
 { cell_alive . && cell_vmm . && sshd_was_up .; } || die not-running "the machine \`$NAME\` is not running"
@@ -44,7 +45,7 @@ trap - EXIT
   for old in "$golden"/*/; do
     if [[ ${old%/} == "$golden/$GOLDEN" ]] || grep -q -x -F "$like" "$old/frozen/meta"; then rm -rf "$old"; fi
   done
-  make_keys "$new/spare" golden
+  make_spare "$new"
   checkpoint golden.synced
   mv -T "$new" "$golden/$GOLDEN"
   sync "$golden"

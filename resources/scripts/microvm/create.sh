@@ -10,22 +10,28 @@ if [[ ! -e $machine/vm.json ]]; then
   # It appears by one rename, so a killed run leaves nothing that looks finished.
   new=$MVM_HOME/machines/.$NAME.new
   [[ ! -e $new ]] || rm -rf "$new"
-  mkdir -p "$new"
+  golden=$MVM_HOME/golden/${GOLDEN:-} from=nothing
+  if [[ -n ${GOLDEN:-} ]] && golden_whole "$GOLDEN"; then
+    from=golden
+    ! take_spare "$golden" "$new" || from=spare
+  fi
+  [[ $from == spare ]] || mkdir -p "$new"
   printf '%s\n' "$vm_json" >"$new/vm.json"
   checkpoint create.begun
-  golden=$MVM_HOME/golden/${GOLDEN:-} keys=''
-  # That these are taken from it tells as well when a golden memory was used last.
-  if [[ -z ${GOLDEN:-} ]] || ! take_spare_keys "$golden" "$new/keys" "$NAME"; then
+  if [[ $from == spare ]]; then
+    know_host "$new/keys" "$NAME"
+  else
     make_keys "$new/keys" "$NAME" &
     keys=$!
+    # When a golden memory was used last is the time of its folder, which a spare that is taken changes as well.
+    if [[ $from == golden ]] && go_on_from "$golden" "$new"; then
+      touch "$golden"
+    else
+      rm -rf "$new/frozen" "$new/disk.img"
+      make_disk "$new/disk.img"
+    fi
+    wait "$keys"
   fi
-  if [[ -n ${GOLDEN:-} ]] && golden_whole "$GOLDEN" && go_on_from "$golden" "$new"; then
-    [[ -z $keys ]] || touch "$golden"
-  else
-    rm -rf "$new/frozen" "$new/disk.img"
-    make_disk "$new/disk.img"
-  fi
-  [[ -z $keys ]] || wait "$keys"
   # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody. Whoever goes on
   # from a golden memory passes with this run.
   [[ -n ${GOLDEN:-} ]] || sync "$new/vm.json" "$new"/keys/*

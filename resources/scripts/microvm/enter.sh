@@ -1,29 +1,17 @@
 # enter: runs a line in a machine's guest, over the one connection kept for it, on the standard streams as they are.
 # It has no prelude, since standard output is the guest's. Its ways are few: what fails here ends with 255, as ssh's own
 # failures do, and mvm then looks what is the matter.
-# In: FIRST (microvm/first.pl, where the guest may be waiting for its first command: then it is entered by that; 253 where that came to nothing
-#     and nothing was run), NAME, LINE (for the guest's shell; empty for none), INPUT (yes|no), TERMINAL (yes|no), USE (yes|no: whether somebody uses the machine so), LOG (a title: all output goes to
+# In: NAME, LINE (for the guest's shell; empty for none), INPUT (yes|no), TERMINAL (yes|no), USE (yes|no: whether somebody uses the machine so), LOG (a title: all output goes to
 #     standard error, and under it to the machine's provision.log), "$@" the command line that opens the connection, its paths
 #     seen from the machine's folder.
 set -u
 umask 077
-export -n FIRST LINE
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "${MVM_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/mvm}/machines/${NAME:?}" 2>/dev/null || exit 255
 
 [[ ${USE:-yes} == no ]] || use_machine
 # A suspended machine is resumed by mvm, and then entered.
 [[ ! -e frozen/meta ]] || cell_alive . || exit 252
-if [[ -n ${FIRST:-} && -d run/origin ]]; then
-  # Nobody else is to tell it meanwhile who it is.
-  exec 9>"../../locks/$NAME" && flock 9 || exit 253
-  if [[ -d run/origin ]]; then
-    cell_vmm . || exit 253
-    [[ $INPUT == yes ]] || exec </dev/null
-    HOSTTYPE=$HOSTTYPE exec nsenter -t "$VMM_PID" -U -n --preserve-credentials perl -e "$FIRST" "$FIRST_PORT" "$VMM_PID" "$NAME" "$LINE" "$TERMINAL"
-  fi
-  exec 9>&-
-fi
 master_connects "$@" || exit 255
 words=("${SHARED_CONNECTION[@]}" -o SendEnv=COLORTERM -o SendEnv=NO_COLOR)
 if [[ $TERMINAL == yes ]]; then words+=(-tt); else words+=(-T); fi

@@ -1,15 +1,18 @@
-# first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first). In
-# the cell, in the machine's folder, whose lock it has as file descriptor 9 until the guest is told.
-# In: HOSTTYPE. Arguments: the port, the VMM's PID, the machine's name, the command for the guest's shell, whether it is to have a terminal (yes|no).
+# first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first). One
+# program, in Perl: what enter.sh starts before it is through takes as long as all of this.
+# In: NAME, LINE (the command for the guest's shell), PORT, TERMINAL (yes|no: whether it is to have one).
 # Ends as the command does; with 253 where nothing was run and run/origin is still there, with 255 where the guest went away.
 use strict;
 use warnings;
+use Config;
 
 # Linux' own numbers: to load the modules that know them would take longer than all else here.
 use constant { AF_INET => 2, SOCK_STREAM => 1, SOCK_NONBLOCK => 2048, SOL_SOCKET => 1, SO_ERROR => 4, IPPROTO_TCP => 6, TCP_NODELAY => 1 };
-use constant { EINTR => 4, EAGAIN => 11, EINPROGRESS => 115, PIDFD_OPEN => 434, TIOCGWINSZ => 0x5413 };
+use constant { EINTR => 4, EAGAIN => 11, EINPROGRESS => 115, PIDFD_OPEN => 434, TIOCGWINSZ => 0x5413, LOCK_EX => 2 };
+use constant { PR_SET_PDEATHSIG => 1, SIGTERM => 15, CLONE_NEWUSER => 0x10000000, CLONE_NEWNET => 0x40000000 };
 use constant { NOT_RUN => 253, GONE => 255, BLOCK => 65536 };
-my ($port, $vmm, $name, $line, $terminal) = @ARGV;
+my ($clock_gettime, $prctl, $setns) = $Config{archname} =~ /^aarch64/ ? (113, 167, 268) : (228, 157, 308);
+my ($name, $line, $port, $terminal) = @ENV{qw(NAME LINE PORT TERMINAL)};
 my ($code, $before) = (NOT_RUN, undef);
 
 # leave CODE: the terminal is as it was.
@@ -21,11 +24,27 @@ $SIG{PIPE} = 'IGNORE';
 $SIG{$_} = sub { leave($code) } for qw(ALRM HUP INT TERM);
 # A guest that hangs is not waited for without end.
 alarm 60;
+# However mvm ends, this ends with it.
+syscall($prctl, PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+my $home = $ENV{MVM_HOME} || ($ENV{XDG_DATA_HOME} || "$ENV{HOME}/.local/share") . '/mvm';
+chdir "$home/machines/$name" or leave(GONE);
+# Nobody else is to tell it meanwhile who it is.
+open(my $lock, '>>', "$home/locks/$name") or leave($code);
+flock($lock, LOCK_EX) or leave($code);
+-d 'run/origin' or leave($code);
+
+# The cell, which is that of its VMM: by PID, start time and the host's boot id.
+my ($vmm, $started, $boot) = split ' ', content('run/vmm', 100);
+my @fields = split ' ', content("/proc/$vmm/stat", 4096) =~ s/.*\)//sr;
+$fields[19] == $started && "$boot\n" eq content('/proc/sys/kernel/random/boot_id', 100) or leave($code);
 
 # The VMM's end, as something to wait for: a guest that is killed closes no connection.
 my $number = syscall(PIDFD_OPEN, $vmm + 0, 0);
 $number >= 0 or leave($code);
 open(my $end, '<&=', $number) or leave($code);
+my %spaces;
+for my $kind (qw(user net)) { open($spaces{$kind}, '<', "/proc/$vmm/ns/$kind") or leave($code) }
+syscall($setns, fileno $spaces{user}, CLONE_NEWUSER) == 0 && syscall($setns, fileno $spaces{net}, CLONE_NEWNET) == 0 or leave($code);
 
 # ready READ, WRITE: those streams of both lists that can be read or written now, or are at their end; waits for one.
 sub ready {
@@ -102,7 +121,7 @@ my $talk = comes();
 says($talk) eq 'listening' or leave($code);
 # The time is that of the moment at which the guest listens.
 my $time = pack('q2');
-syscall(($ENV{HOSTTYPE} // '') eq 'aarch64' ? 113 : 228, 0, $time);
+syscall($clock_gettime, 0, $time);
 my ($seconds, $nanos) = unpack('q2', $time);
 my $now = sprintf('%d.%06d', $seconds, $nanos / 1000);
 # What an SSH server accepts of the environment (sshd_config).
@@ -114,7 +133,7 @@ says($talk) eq 'done' or leave($code);
 unlink map { "run/origin/$_" } qw(id_ed25519 known_hosts later first);
 rmdir 'run/origin' or leave(GONE);
 # Others may come.
-if (open(my $lock, '<&=', 9)) { close $lock }
+close $lock;
 alarm 0;
 $code = GONE;
 
@@ -146,7 +165,8 @@ until (defined $status && !@outputs) {
     push @reads, $talk if !defined $status;
     push @reads, *STDIN if $listens && $waiting eq '' && !defined $status;
     my %now = map { $_ => 1 } ready(\@reads, $listens && $waiting ne '' ? [$in] : []);
-    for my $output (grep { $now{$_} } @outputs) {
+    my @speak = grep { $now{$_} } @outputs;
+    for my $output (@speak) {
         my $count = sysread($output, my $bytes, BLOCK);
         next if !defined $count && again();
         # What nobody reads any more the command is not to write, either.

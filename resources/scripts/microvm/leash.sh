@@ -11,5 +11,5 @@ unlock "$NAME"
 answer GONE yes || true
 # For the next run.
 for golden in "$MVM_HOME"/golden/*/; do
-  [[ ! -d $golden ]] || spare_keys "${golden%/}" || true
+  [[ ! -d $golden ]] || renew_spare "${golden%/}" || true
 done

@@ -21,10 +21,6 @@ sshd_was_up() {
 # For bash in a cell: true when the guest's kernel takes a connection on its SSH port.
 GUEST_CONNECTS='exec 3<>/dev/tcp/172.16.0.2/22'
 
-# Where a guest that goes on from a golden memory waits for its first command (guest/first); in there nothing else runs yet.
-# shellcheck disable=SC2034 # for whoever sources this
-FIRST_PORT=7391
-
 # guest_connects PID: whether it does within two seconds.
 guest_connects() {
   cell_enter "$1" timeout 2 bash -c "$GUEST_CONNECTS" 2>/dev/null
@@ -73,19 +69,30 @@ know_host() {
   printf 'mvm-%s %s %s\n' "$2" "$kind" "$key" >"$1/known_hosts"
 }
 
-# spare_keys GOLDEN: keys that are made ahead, for the next machine that goes on from the golden memory in that folder. Two makers of
-# the same, or one beside whoever makes a golden memory: the second leaves it.
-spare_keys() (
-  [[ ! -e $1/spare ]] && exec 8>"$MVM_HOME/locks/.golden" && flock --nonblock 8 || exit 0
-  [[ -e $1/disk.img ]] || exit 0
-  rm -rf "$1/spare.new"
-  make_keys "$1/spare.new" golden
-  mv -T "$1/spare.new" "$1/spare"
+# spare_name: what is made ahead is called in this boot of the host, in SPARE. Of that of another one files may be lost.
+spare_name() {
+  read -r SPARE </proc/sys/kernel/random/boot_id
+  SPARE=spare-$SPARE
+}
+
+# make_spare GOLDEN: makes ahead what the next machine that goes on from the golden memory in that folder begins as: keys, its memory and
+# its disk.
+make_spare() {
+  rm -rf "$1"/spare*
+  make_keys "$1/spare/keys" golden && go_on_from "$1" "$1/spare" && spare_name && mv -T "$1/spare" "$1/$SPARE"
+}
+
+# renew_spare GOLDEN: the same where it was taken. Two makers of the same, or one beside whoever makes a golden memory: the second leaves it.
+renew_spare() (
+  spare_name
+  [[ ! -e $1/$SPARE ]] && exec 8>"$MVM_HOME/locks/.golden" && flock --nonblock 8 || exit 0
+  [[ ! -e $1/disk.img ]] || make_spare "$1"
 )
 
-# take_spare_keys GOLDEN DIR NAME: has them in DIR, as those of NAME. False where there are none: of two only one gets them.
-take_spare_keys() {
-  [[ -e $1/spare ]] && mv -T "$1/spare" "$2" 2>/dev/null && know_host "$2" "$3"
+# take_spare GOLDEN DIR: has that as DIR. False where there is none: of two only one gets it.
+take_spare() {
+  spare_name
+  [[ -e $1/$SPARE ]] && mv -T "$1/$SPARE" "$2" 2>/dev/null
 }
 
 # make_disk FILE: an empty disk of DISK_BYTES.

@@ -6,7 +6,7 @@
 #     where that does not matter), and the seed archive.
 #     MASTER (what opens a connection). For a suspended machine also THAW_DISK (the disk that its memory belongs to),
 #     THAW_ARGV (the VMM's words, where they were not kept), THAW_LOAD and UNPAUSE (what is said to it); FIRST (yes: who it is the guest hears
-#     from whoever enters first, by microvm/first.pl, where it waits for that).
+#     from whoever enters first, by microvm/first.pl, where it waits for it).
 # Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no, FIRST yes (it waits for that); LOST (why the memory was not resumed); PORT for each port; or TROUBLE
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
@@ -105,7 +105,7 @@ launch_again() {
 # thaw: goes on where the machine was suspended, or where another one stood whose keys are in frozen/origin. False, with LOST as the
 # reason, where that fails; then nothing of it runs.
 thaw() {
-  local words word boot
+  local words word boot load
   LOST=''
   if [[ $golden == yes ]]; then
     # create.sh has just looked.
@@ -133,14 +133,19 @@ thaw() {
     mapfile -t words <<<"$THAW_ARGV"
   fi
   supervise "${words[@]}"
-  if ! { vmm_open "${AS%% *}" && vmm_says "$THAW_LOAD"; }; then
+  # What comes of a golden memory passes anyway: both in one go.
+  load=$THAW_LOAD
+  [[ $golden == no ]] || load+=$'\n'$UNPAUSE
+  if ! { vmm_open "${AS%% *}" && vmm_says "$load"; }; then
     LOST="${VMM_FAULT:-the VMM ended at once}"
+  elif [[ $golden == yes ]]; then
+    checkpoint start.loaded
   else
     checkpoint start.loaded
     # From here on the disk changes: after a loss of power nothing else would tell.
     read -r boot </proc/sys/kernel/random/boot_id
     printf '%s\n' "$boot" >frozen/thawing
-    [[ -e run/origin/later ]] || sync frozen/thawing frozen
+    sync frozen/thawing frozen
     checkpoint start.thawing
     vmm_says "$UNPAUSE" || LOST=$VMM_FAULT
   fi

@@ -3,37 +3,48 @@
 # and for none is waited without end.
 REPLY_MAX=65536 REPLY_SECONDS=180 MEMORY_SECONDS=3600
 
-# What asks Firecracker's API, as `METHOD PATH SECONDS`, its input what is sent, its output what is answered and then the status: curl would load
-# forty libraries for it. It ends with 7 where nobody listens.
+# What asks Firecracker's API, a line of its input each (`METHOD PATH JSON`), until one fails. Its output is what the last one was answered, and
+# then the status; it ends with 7 where nobody listens yet. curl would load forty libraries for it.
+# In: the seconds that an answer, and one about a memory, may take, and how long it may be.
 # shellcheck disable=SC2016 # Perl's own
 API_CALL='
 use strict; use warnings;
-my ($method, $path, $seconds, $most) = @ARGV;
-$SIG{ALRM} = sub { print "no answer within $seconds s\n"; exit 28 };
-alarm $seconds;
-sub fails { print "$_[1]: $!\n"; exit $_[0] }
-my $body = do { local $/; <STDIN> } // "";
-chomp $body;
-# AF_UNIX, SOCK_STREAM
-socket(my $vmm, 1, 1, 0) or fails(7, "socket");
-connect($vmm, pack("S a108", 1, "run/out/api.sock")) or fails(7, "run/out/api.sock");
-my $request = "$method $path HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n";
-$request .= "Content-Type: application/json\r\nContent-Length: " . length($body) . "\r\n" if $body ne "";
-$request .= "\r\n$body";
+my ($usual, $memory, $most) = @ARGV;
+my ($asked, $seconds, $answer) = (0, 0, "");
 $SIG{PIPE} = "IGNORE";
-while ($request ne "") { substr($request, 0, syswrite($vmm, $request) // fails(55, $path), "") }
-my ($said, $length) = ("", undef);
-until (defined $length && length $said >= $length) {
-    sysread($vmm, $said, 8192, length $said) or fails(56, $path);
-    length $said < $most or fails(56, $path);
-    my $head = index $said, "\r\n\r\n";
-    $length //= $head + 4 + ($said =~ /^content-length: *([0-9]{1,5})\r/im ? $1 : 0) if $head >= 0;
+$SIG{ALRM} = sub { print "no answer within $seconds s\n"; exit 28 };
+sub fails { print "$_[0]: $!\n"; exit($asked ? 56 : 7) }
+while (<STDIN>) {
+    chomp;
+    my ($method, $path, $body) = split / /, $_, 3;
+    $body //= "";
+    $seconds = $path =~ m{^/snapshot/} ? $memory : $usual;
+    alarm $seconds;
+    # AF_UNIX, SOCK_STREAM
+    socket(my $vmm, 1, 1, 0) or fails("socket");
+    connect($vmm, pack("S a108", 1, "run/out/api.sock")) or fails("run/out/api.sock");
+    $asked = 1;
+    my $request = "$method $path HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n";
+    $request .= "Content-Type: application/json\r\nContent-Length: " . length($body) . "\r\n" if $body ne "";
+    $request .= "\r\n$body";
+    while ($request ne "") { substr($request, 0, syswrite($vmm, $request) // fails($path), "") }
+    my ($said, $length) = ("", undef);
+    # Of one without end no more is read.
+    until (defined $length && length $said >= $length || length $said >= $most) {
+        sysread($vmm, $said, 8192, length $said) or fails($path);
+        my $head = index $said, "\r\n\r\n";
+        $length //= $head + 4 + ($said =~ /^content-length: *([0-9]{1,5})\r/im ? $1 : 0) if $head >= 0;
+    }
+    my ($head, $text) = split /\r\n\r\n/, $said, 2;
+    $head =~ m{\AHTTP/1.1 ([0-9]{3})} or fails($path);
+    $answer = "$text\n$1";
+    last if $1 !~ /^2/;
 }
-my ($head, $text) = split /\r\n\r\n/, $said, 2;
-print $text, "\n", $head =~ m{\AHTTP/1.1 ([0-9]{3})} ? $1 : fails(1, $path)'
+print $answer'
 
 # vmm_open KIND: opens the way to the VMM of a cell, and waits for one that is just starting. False when it ends meanwhile.
 vmm_open() {
+  local tries=0
   uptime
   VMM=$1 SAID=0 VMM_REPLY='' VMM_SINCE=$UPTIME
   if [[ $VMM == qemu ]]; then
@@ -43,8 +54,9 @@ vmm_open() {
     qemu_says '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events","state":true}]}}'
   else
     exec {VMM_CLOCK}<> <(:)
+    # To look for the process takes longer than this waits for.
     until [[ -S run/out/api.sock ]]; do
-      vmm_may_come || return 1
+      ((tries++ % 8)) || vmm_may_come || return 1
       read -r -t 0.01 -u "$VMM_CLOCK" _ || true
     done
   fi
@@ -61,17 +73,19 @@ vmm_may_come() {
 # VMM_REPLY has the last answer.
 vmm_says() {
   local line
+  if [[ $VMM == firecracker ]]; then
+    firecracker_says "$1"
+    return
+  fi
   while IFS= read -r line; do
-    [[ -z $line ]] || "${VMM}_says" "$line" || return 1
+    [[ -z $line ]] || qemu_says "$line" || return 1
   done <<<"$1"
 }
 
 firecracker_says() {
-  local method path body code seconds=$REPLY_SECONDS
-  read -r method path body <<<"$1"
-  [[ $path != /snapshot/* ]] || seconds=$MEMORY_SECONDS
+  local code
   while true; do
-    IFS= read -r -d '' -n "$REPLY_MAX" VMM_REPLY < <(exec perl -e "$API_CALL" "$method" "$path" "$seconds" "$REPLY_MAX" <<<"$body" 2>&1) || true
+    IFS= read -r -d '' -n "$REPLY_MAX" VMM_REPLY < <(exec perl -e "$API_CALL" "$REPLY_SECONDS" "$MEMORY_SECONDS" "$REPLY_MAX" <<<"$1" 2>&1) || true
     wait $! && break
     code=$? VMM_FAULT=${VMM_REPLY:0:500}
     # Of one that is just starting the socket is there a moment before it listens.
