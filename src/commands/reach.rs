@@ -67,8 +67,10 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
     let mut made = Made::default();
     // What was not as the last look had it. A vm.json that was written by hand never is: the second time it does not matter.
     let mut stale: Option<Spec> = None;
+    // Where a golden memory may be there, nothing of the host is missing: if so, what it takes is looked at after all.
+    let mut probe = wanted.goal != Goal::Start && !wanted.golden;
     for _ in 0..ROUNDS {
-        let scope = Scope { machine: Some(wanted.name), probe: wanted.goal != Goal::Start };
+        let scope = Scope { machine: Some(wanted.name), probe };
         let asked_at = now();
         let observed = match context.look(scope) {
             // Once: a VM that was started again and is still silent is someone's to look at.
@@ -85,6 +87,10 @@ pub(super) fn reach(context: &mut Context<'_>, wanted: &Wanted<'_>) -> Result<Op
             continue;
         }
         let mut steps = plan(&observed, &wanted)?;
+        if wanted.golden && !probe && steps.iter().any(Step::is_common) {
+            probe = true;
+            continue;
+        }
         if wanted.common_only {
             steps.retain(Step::is_common);
         }

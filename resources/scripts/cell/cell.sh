@@ -112,6 +112,27 @@ resolver_ended() {
 }
 names='' asked=0 nameless=no
 
+# settle: what a machine needs that lives longer than a moment, as most of those of `mvm run` do not.
+settle() {
+  settling=''
+  # Until here nobody looked.
+  if [[ /etc/resolv.conf -nt run/vmm ]]; then resolver_changed; else watch_resolver; fi
+  limit
+  [[ $HALT_WATCH == yes ]] || return 0
+  exec {console}< <(exec setpriv --pdeathsig KILL -- tail -n +1 -F console.log 2>/dev/null)
+  tail=$!
+  child grep -a -q -m 1 -E 'reboot: (System halted|Power down)' <&"$console" &
+  halt=$!
+}
+
+resolver_changed() {
+  echo "mvm: the host's resolver changed"
+  note "network: restarted, the host's resolver changed"
+  kill ${follower:+"$follower"} "$pasta" 2>/dev/null
+  watch_resolver
+}
+settling=''
+
 # end: ends the VMM; one that is stopped takes KILL only. So does the first process of a PID namespace that has no handler of its
 # own for TERM, as Firecracker.
 end() {
@@ -262,19 +283,13 @@ fi
 connect
 open_ports
 resolve
-watch_resolver
-limit
 tick
-if [[ $HALT_WATCH == yes ]]; then
-  exec {console}< <(exec setpriv --pdeathsig KILL -- tail -n +1 -F console.log 2>/dev/null)
-  tail=$!
-  child grep -a -q -m 1 -E 'reboot: (System halted|Power down)' <&"$console" &
-  halt=$!
-fi
+child sleep 1 &
+settling=$!
 
 while kill -0 "$holder" 2>/dev/null; do
   # This shell is not to comment, in the VMM's log, on who was killed.
-  { wait -n -p ended "$holder" "$pasta" "$resolver" ${names:+"$names"} ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} ${limiter:+"$limiter"} "${forwarders[@]}"; } 2>/dev/null
+  { wait -n -p ended "$holder" "$pasta" ${settling:+"$settling"} ${resolver:+"$resolver"} ${names:+"$names"} ${master:+"$master"} ${halt:+"$halt"} ${timer:+"$timer"} ${ticker:+"$ticker"} ${limiter:+"$limiter"} "${forwarders[@]}"; } 2>/dev/null
   status=$?
   # A signal ends the wait as well.
   [[ -n ${ended:-} ]] || continue
@@ -299,12 +314,8 @@ while kill -0 "$holder" 2>/dev/null; do
         connect
       fi
       ;;
-    "$resolver")
-      echo "mvm: the host's resolver changed"
-      note "network: restarted, the host's resolver changed"
-      kill "$follower" "$pasta" 2>/dev/null
-      watch_resolver
-      ;;
+    "$settling") settle ;;
+    "$resolver") resolver_changed ;;
     "$names") resolver_ended ;;
     "$master")
       mv run/master run/master.ended
@@ -338,7 +349,7 @@ fi
 # The log closes with what the VMM said.
 exec {told}>&2 2>/dev/null
 # None of them has anything left to do, and ssh for one may stay where it is to tell a guest goodbye that is gone.
-kill -KILL "$pasta" "$resolver" "$follower" ${limiter:+"$limiter"} ${names:+"$names"} ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}"
+kill -KILL "$pasta" ${settling:+"$settling"} ${resolver:+"$resolver"} ${follower:+"$follower"} ${limiter:+"$limiter"} ${names:+"$names"} ${master:+"$master"} ${timer:+"$timer"} ${halt:+"$halt"} ${tail:+"$tail"} ${ticker:+"$ticker"} "${forwarders[@]}"
 # Nothing of the cell is left when run/cell goes.
 wait
 exec 2>&"$told" {told}>&-
