@@ -30,7 +30,7 @@ stat_all() {
   local blocks unit size time file
   while read -r blocks unit size time file; do
     STAT[$file]="$((blocks * unit)) $size $time"
-  done < <(stat -L -c '%b %B %s %Y %n' "$@" 2>/dev/null)
+  done < <(exec stat -L -c '%b %B %s %Y %n' "$@" 2>/dev/null)
 }
 
 # version KEY PATH: answers `KEY=version path`. Asking QEMU takes 30 ms, so what it said is kept by path, size and time.
@@ -131,7 +131,7 @@ answer CPUS "$cpus"
 # The nearest folder that exists tells the file system's free space.
 dir=$MVM_HOME
 while [[ ! -d $dir ]]; do dir=${dir%/*} dir=${dir:-/}; done
-read -r blocks size <<<"$(stat -f -c '%a %S' "$dir")"
+read -r blocks size < <(exec stat -f -c '%a %S' "$dir")
 answer FREE_BYTES $((blocks * size))
 
 # KVM is usable when it opens *and* (on x86) the CPU shows vmx or svm: elsewhere a vCPU may run, but no guest boots.

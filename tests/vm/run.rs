@@ -116,6 +116,53 @@ fn later_runs_go_on_from_a_golden_memory() {
     assert!(removed.unwrap().success());
 }
 
+/// A warm one, whose command comes by what waits for it in the golden memory.
+#[test]
+fn the_streams_of_a_warm_run_are_those_of_a_command_here() {
+    let host = any_host();
+    let with = ["--memory", "256M"];
+    host.ok(&["run", "--quiet", with[0], with[1], "--", "true"]);
+    let run = |script: &str, options: &[&str], input: &[u8]| {
+        let args = [&["run", "--verbose", with[0], with[1]], options, &["--", "sh", "-c", script]].concat();
+        let mut command = host.mvm_command(&args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_owned();
+        // A command that reads nothing is no reason to fail.
+        let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap_or_default());
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("Resuming run-") && !told.contains("entered by SSH"), "{told}");
+        (output.status.code(), output.stdout, told.into_owned())
+    };
+    // More than any buffer on the way takes, both ways at once.
+    let bytes: Vec<u8> = (0..8_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let (code, back, _) = run("cat", &[], &bytes);
+    assert!(code == Some(0) && back == bytes, "{code:?}: {} bytes came back", back.len());
+    let (code, back, told) = run("head -c 3; echo apart >&2; seq 100000 | tail -n 1; exit 253", &[], &bytes);
+    assert_eq!((code, back), (Some(253), [&bytes[..3], b"100000\n"].concat()), "{told}");
+    assert!(told.contains("apart"), "{told}");
+    // What the command leaves running has its output still; how it ended counts.
+    let script = "(sleep 1; echo late) & kill -TERM $$";
+    assert_eq!(run(script, &[], b"").0, Some(143));
+    let (code, back, told) = run("(sleep 1; echo late) & exit 3", &[], b"");
+    assert_eq!((code, back), (Some(3), b"late\n".to_vec()), "{told}");
+    let options = ["-u", "nobody", "-w", "/tmp", "-e", "WORDS=a b"];
+    let (code, back, told) = run("id -un; pwd; echo \"$WORDS\"; test -t 0", &options, b"");
+    assert_eq!((code, back), (Some(1), b"nobody\n/tmp\na b\n".to_vec()), "{told}");
+    assert_eq!(run("sleep 600", &["--timeout", "1"], b"").0, Some(124));
+
+    // Whoever stops reading ends the command that writes.
+    let args = ["run", "--quiet", with[0], with[1], "--", "yes"];
+    let mut child = host.mvm_command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!((line.as_str(), child.wait().unwrap().code()), ("y\n", Some(141)));
+    wait_until("the end of the machines", || passing(&host).is_empty());
+}
+
 #[test]
 fn whoever_is_killed_a_run_leaves_no_machine() {
     let host = any_host();

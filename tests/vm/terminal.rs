@@ -77,10 +77,16 @@ pub(crate) fn a_session_has_a_real_terminal(host: &Host, machine: &str) {
     }
     let terminal = Terminal::open(host);
     let mvm = host.program().display();
-    // Each way to get in: a connection of its own, and the one that is kept.
-    for (command, end) in [(format!("ssh {machine}"), 7), (format!("exec -t {machine} -- bash"), 8)] {
+    // For the run below to go on from.
+    host.ok(&["run", "--quiet", "--memory", "256M", "--", "true"]);
+    // Each way to get in: a connection of its own, the one that is kept, and what waits for a first command.
+    for (command, prompt, end) in [
+        (format!("ssh {machine}"), format!("root@{machine}"), 7),
+        (format!("exec -t {machine} -- bash"), format!("root@{machine}"), 8),
+        ("run --memory 256M -- bash".to_owned(), "root@run-".to_owned(), 9),
+    ] {
         terminal.types(&format!("clear; {}{mvm} {command}; echo left $?.", host.home_variable()));
-        terminal.shows(&format!("root@{machine}"));
+        terminal.shows(&prompt);
         terminal.says("stty size", "30 90");
         terminal.tmux(&["resize-window", "-x", "70", "-y", "20"]);
         terminal.types("until [ \"$(stty size)\" = '20 70' ]; do sleep 0.1; done; echo re''sized");

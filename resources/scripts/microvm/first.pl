@@ -160,6 +160,8 @@ if ($terminal eq 'yes') {
 my %local = ($out => *STDOUT);
 $local{$err} = *STDERR if $err;
 my @outputs = grep { $_ } $out, $err;
+# Nothing goes that way; and who writes on when nobody reads any more ends as with a pipe (EPIPE), not by another error (ECONNRESET).
+shutdown($_, 1) for @outputs;
 until (defined $status && !@outputs) {
     my @reads = (@outputs, $end);
     push @reads, $talk if !defined $status;
