@@ -242,6 +242,7 @@ for dir in "$MVM_HOME"/machines/${ONLY:-*}/; do
       asked[$name]="$answers $!"
     fi
     [[ ! -e $dir/frozen && ! -e $dir/frozen.new ]] || answer "HALF.$name" yes
+    [[ ! -d $dir/run/began ]] || answer "BEGAN.$name" yes
   elif [[ -e $frozen/meta ]]; then
     slurp "$frozen/vm.json"
     [[ -z $SLURPED ]] || answer "RUNS.$name" "$SLURPED"

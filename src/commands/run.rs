@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::image::Config;
 use crate::microvm::session::{NOT_REACHED, NOT_RUN, Session};
 use crate::microvm::{
-    self, Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, Secret, State, VmmChoice,
-    Wanted,
+    self, Changes, Goal, ImageName, MachineName, MountSpec, Policy, Port, Scope, Secret, VmmChoice, Wanted,
 };
+use crate::network;
 use crate::shell::{Call, Event};
 use crate::ui::Ui;
 
@@ -94,8 +94,11 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
     };
     // One that is kept has keys that no other machine is ever entered with.
     let golden = args.keep.is_none();
-    // What needs the guest before the command does enters by SSH.
-    let first = golden && secrets.is_empty() && args.mounts.is_empty();
+    // What needs the guest before the command does enters by SSH; and what waits there is for nobody else to reach.
+    let first = golden
+        && secrets.is_empty()
+        && args.mounts.is_empty()
+        && args.publish.iter().all(|port| port.guest != network::FIRST_PORT);
     let wanted = Wanted { golden, first, ..Wanted::new(Goal::Dev, &name, changes, &defaults) };
     if context.settings.dry_run {
         reach(context, &wanted)?;
@@ -165,7 +168,7 @@ fn run_in(
     let mut code = None;
     if reached.first {
         code = Some(run_call(context, &limited(session.first_call(name)))?);
-        if code == Some(NOT_RUN) && waits_still(context, name)? {
+        if code == Some(NOT_RUN) && !has_begun(context, name)? {
             context.ui.event(Event::Log("the guest did not take its first command, so it is entered by SSH"));
             reach(context, &Wanted { first: false, ..wanted.clone() })?;
             code = None;
@@ -189,10 +192,10 @@ fn run_in(
     Ok(exit_code(code))
 }
 
-/// Whether the guest has not heard yet who it is. A command may end as if that were so.
-fn waits_still(context: &mut Context<'_>, name: &MachineName) -> Result<bool> {
+/// Whether the first command was run. It may end as if it had not been.
+fn has_begun(context: &mut Context<'_>, name: &MachineName) -> Result<bool> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
-    Ok(observed.machine(name).is_some_and(|machine| matches!(machine.state, State::Booting(_))))
+    Ok(observed.machine(name).is_some_and(|machine| machine.began))
 }
 
 /// What is run: what was asked for, else what the image names, else a shell.

@@ -95,5 +95,6 @@ pub(crate) fn sample_machine(state: State) -> Machine {
         ports: PortStates::new(),
         half_suspended: false,
         snapshots: 0,
+        began: false,
     }
 }

@@ -144,6 +144,8 @@ pub struct Machine {
     pub half_suspended: bool,
     /// How many snapshots of it there are.
     pub snapshots: usize,
+    /// Whether its first command came by what waited for that (microvm/first.pl).
+    pub began: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -393,6 +395,7 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
     let half_suspended = answer.text(&of("HALF")).is_some();
     let snapshots = answer.optional(&of("SNAPSHOTS"))?.unwrap_or(0);
     let ports = publish::read(answer, &of("PORT"));
+    let began = answer.text(&of("BEGAN")).is_some();
     Ok(Machine {
         name,
         spec,
@@ -406,6 +409,7 @@ fn read_machine(name: MachineName, answer: &Answer) -> Result<Machine, AnswerErr
         ports,
         half_suspended,
         snapshots,
+        began,
     })
 }
 

@@ -48,7 +48,10 @@ impl Session<'_> {
     /// The same for a guest that waits for its first command (resources/guest/first), which tells it who it is as well.
     pub fn first_call(&self, name: &MachineName) -> Call {
         const FIRST: &str = include_str!("../../resources/scripts/microvm/first.pl");
-        let mut argv: Vec<OsString> = vec!["env".into(), format!("NAME={name}").into()];
+        // A language that is not installed Perl complains of, and options of the user's are not for it.
+        let mut argv: Vec<OsString> =
+            ["env", "LC_ALL=C", "PERL5OPT=", "PERL_UNICODE="].map(OsString::from).into();
+        argv.push(format!("NAME={name}").into());
         argv.push([OsStr::new("LINE="), &self.line()].into_iter().collect());
         argv.push(format!("PORT={}", network::FIRST_PORT).into());
         let terminal = self.terminal.as_deref().map(ssh::terminal_for_guest);

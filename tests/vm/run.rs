@@ -149,6 +149,9 @@ fn the_streams_of_a_warm_run_are_those_of_a_command_here() {
     assert_eq!(run(script, &[], b"").0, Some(143));
     let (code, back, told) = run("(sleep 1; echo late) & exit 3", &[], b"");
     assert_eq!((code, back), (Some(3), b"late\n".to_vec()), "{told}");
+    // Whatever the streams are, they are files to open.
+    let (code, back, told) = run("cat /dev/stdin >/dev/stdout; echo apart >/dev/stderr", &[], b"said");
+    assert!(code == Some(0) && back == b"said" && told.contains("apart"), "{code:?} {back:?} {told}");
     let options = ["-u", "nobody", "-w", "/tmp", "-e", "WORDS=a b"];
     let (code, back, told) = run("id -un; pwd; echo \"$WORDS\"; test -t 0", &options, b"");
     assert_eq!((code, back), (Some(1), b"nobody\n/tmp\na b\n".to_vec()), "{told}");

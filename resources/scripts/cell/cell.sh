@@ -35,7 +35,8 @@ connect() {
   local root=()
   # As root it would become nobody, who may not enter the namespace.
   [[ $EUID != 0 ]] || root=(--runas 0:0)
-  waiting=no began=$SECONDS
+  waiting=no began=$SECONDS resolvers=''
+  IFS= read -r -d '' resolvers 2>/dev/null </etc/resolv.conf
   child pasta --config-net --foreground --quiet "${root[@]}" -4 --ns-ifname eth0 --mtu "$MTU" --no-map-gw \
     --dns-forward "$UPSTREAM" -t none -u none -T none -U none "$vmm" &
   pasta=$!
@@ -114,9 +115,11 @@ names='' asked=0 nameless=no
 
 # settle: what a machine needs that lives longer than a moment, as most of those of `mvm run` do not.
 settle() {
+  local now=''
   settling=''
   # Until here nobody looked.
-  if [[ /etc/resolv.conf -nt run/vmm ]]; then resolver_changed; else watch_resolver; fi
+  IFS= read -r -d '' now 2>/dev/null </etc/resolv.conf
+  if [[ $now != "$resolvers" ]]; then resolver_changed; else watch_resolver; fi
   limit
   [[ $HALT_WATCH == yes ]] || return 0
   exec {console}< <(exec setpriv --pdeathsig KILL -- tail -n +1 -F console.log 2>/dev/null)
@@ -128,6 +131,8 @@ settle() {
 resolver_changed() {
   echo "mvm: the host's resolver changed"
   note "network: restarted, the host's resolver changed"
+  # It ends because it is told to, however soon.
+  began=-9
   kill ${follower:+"$follower"} "$pasta" 2>/dev/null
   watch_resolver
 }

@@ -108,6 +108,29 @@ cell_end() {
   [[ ! -e $1/run && ! -e $1/api.sock ]] || rm -rf "$1/run" "$1/api.sock"
 }
 
+# is_of_cell PID: whether its command line, in WORDS, is that of a process of a cell; of what else may have a machine's folder as its own, as a
+# user's shell or this script, it is not.
+is_of_cell() {
+  local program
+  mapfile -d '' -t WORDS 2>/dev/null <"/proc/$1/cmdline" || return 1
+  program=${WORDS[0]:-}
+  case ${program##*/} in bash | perl) program=${WORDS[1]:-} ;; esac
+  case $program in
+    run/*.sh | run/*.pl | *pasta | *qemu-system-* | *firecracker*) ;;
+    *) [[ "${WORDS[*]:0:3}" == 'setpriv --pdeathsig KILL' || "${WORDS[*]:0:3}" == 'ssh -F none' ]] ;;
+  esac
+}
+
+# cell_strays DIR: ends what a supervisor that was killed had just started, and not told yet to end with it.
+cell_strays() {
+  local dir
+  for dir in /proc/[0-9]*; do
+    [[ -O $dir && $dir/cwd -ef $1 ]] || continue
+    is_of_cell "${dir#/proc/}" || continue
+    kill -KILL "${dir#/proc/}" 2>/dev/null || true
+  done
+}
+
 # cell_halt DIR: ends them.
 cell_halt() {
   local tries clock
@@ -127,6 +150,8 @@ cell_halt() {
     read -r -t 0.01 -u "$clock" _ || true
   done
   exec {clock}>&-
+  # One that ends by itself removes it.
+  [[ ! -e $1/run/cell ]] || cell_strays "$1"
   ! cell_vmm "$1" || die stuck "the process $VMM_PID does not end: the kernel holds it"
 }
 

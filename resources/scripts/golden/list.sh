@@ -7,6 +7,8 @@ for dir in "$MVM_HOME"/golden/*/; do
   answer GOLDEN "$key"
   read -r bytes _ <<<"$(du -s --block-size=1 "$dir" 2>/dev/null)"
   answer "BYTES.$key" "${bytes:-0}"
-  answer "USED.$key" "$(stat -c %Y "$dir")"
+  used=$dir
+  [[ ! -e $dir/used ]] || used=$dir/used
+  answer "USED.$key" "$(stat -c %Y "$used")"
   answer_kept "$key" "$dir"
 done

@@ -30,7 +30,7 @@ first=no
 freeze_live "$new"
 checkpoint golden.frozen
 origin_keys . "$new/frozen/origin"
-# Its SSH server may wait: for a run the connection that is there will do.
+# Its SSH server may wait: the command has come by then.
 : >"$new/frozen/origin/later"
 [[ $first == no ]] || : >"$new/frozen/origin/first"
 rm -f "$new/frozen/vm.json"
@@ -45,7 +45,8 @@ trap - EXIT
   for old in "$golden"/*/; do
     if [[ ${old%/} == "$golden/$GOLDEN" ]] || grep -q -x -F "$like" "$old/frozen/meta"; then rm -rf "$old"; fi
   done
-  make_spare "$new"
+  # Whoever finds none does without.
+  make_spare "$new" || true
   checkpoint golden.synced
   mv -T "$new" "$golden/$GOLDEN"
   sync "$golden"

@@ -23,15 +23,15 @@ if [[ ! -e $machine/vm.json ]]; then
   else
     make_keys "$new/keys" "$NAME" &
     keys=$!
-    # When a golden memory was used last is the time of its folder, which a spare that is taken changes as well.
-    if [[ $from == golden ]] && go_on_from "$golden" "$new"; then
-      touch "$golden"
-    else
+    [[ $from != golden ]] || go_on_from "$golden" "$new" || from=nothing
+    if [[ $from == nothing ]]; then
       rm -rf "$new/frozen" "$new/disk.img"
       make_disk "$new/disk.img"
     fi
     wait "$keys"
   fi
+  # When a golden memory was used last, and what the leash is to make another spare of.
+  [[ $from == nothing ]] || { : >"$golden/used" && printf '%s\n' "$GOLDEN" >"$new/golden"; }
   # A power cut leaves what is renamed, but of its files only what was written out: keys without content help nobody. Whoever goes on
   # from a golden memory passes with this run.
   [[ -n ${GOLDEN:-} ]] || sync "$new/vm.json" "$new"/keys/*

@@ -1,7 +1,7 @@
 # first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first). One
 # program, in Perl: what enter.sh starts before it is through takes as long as all of this.
 # In: NAME, LINE (the command for the guest's shell), PORT, TERMINAL (yes|no: whether it is to have one).
-# Ends as the command does; with 253 where nothing was run and run/origin is still there, with 255 where the guest went away.
+# Ends as the command does; with 253 where nothing was run (then there is no run/began), with 255 where the guest went away.
 use strict;
 use warnings;
 use Config;
@@ -130,12 +130,13 @@ my $request = pack('(N/a*)6', $now, $random, $names, $terminal eq 'yes' ? "$ENV{
 all($talk, pack('N/a*', $request)) or leave($code);
 my ($in, $out, $err) = map { comes() } 1 .. ($terminal eq 'yes' ? 2 : 3);
 says($talk) eq 'done' or leave($code);
-unlink map { "run/origin/$_" } qw(id_ed25519 known_hosts later first);
-rmdir 'run/origin' or leave(GONE);
-# Others may come.
-close $lock;
+# From here on it is run, and at most once.
+rename('run/origin', 'run/began') or leave($code);
 alarm 0;
 $code = GONE;
+all($talk, "go\n");
+# Others may come.
+close $lock;
 
 my ($listens, $waiting, $status) = (1, '', undef);
 if ($terminal eq 'yes') {

@@ -6,10 +6,9 @@
 trap '' HUP INT TERM PIPE
 cat >/dev/null || true
 lock "$NAME"
+{ read -r golden <"$MVM_HOME/machines/$NAME/golden"; } 2>/dev/null || golden=''
 remove_machine "$NAME"
 unlock "$NAME"
 answer GONE yes || true
 # For the next run.
-for golden in "$MVM_HOME"/golden/*/; do
-  [[ ! -d $golden ]] || renew_spare "${golden%/}" || true
-done
+[[ -z $golden ]] || renew_spare "$MVM_HOME/golden/$golden" || true

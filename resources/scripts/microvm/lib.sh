@@ -51,15 +51,15 @@ answer_phases() {
 
 # make_keys DIR NAME: a machine's own: with which it is entered, and by which it is known.
 make_keys() {
-  local user host
+  local user host made=yes
   mkdir -p "$1"
   ssh-keygen -q -t ed25519 -N '' -C "mvm-$2" -f "$1/id_ed25519" </dev/null &
   user=$!
   ssh-keygen -q -t ed25519 -N '' -C "$2" -f "$1/host_ed25519" </dev/null &
   host=$!
-  wait "$user"
-  wait "$host"
-  know_host "$1" "$2"
+  wait "$user" || made=no
+  wait "$host" || made=no
+  [[ $made == yes ]] && know_host "$1" "$2"
 }
 
 # know_host DIR NAME: by what the keys in DIR are known.
@@ -79,7 +79,10 @@ spare_name() {
 # its disk.
 make_spare() {
   rm -rf "$1"/spare*
-  make_keys "$1/spare/keys" golden && go_on_from "$1" "$1/spare" && spare_name && mv -T "$1/spare" "$1/$SPARE"
+  make_keys "$1/spare/keys" golden && go_on_from "$1" "$1/spare" && spare_name && mv -T "$1/spare" "$1/$SPARE" || {
+    rm -rf "$1"/spare*
+    return 1
+  }
 }
 
 # renew_spare GOLDEN: the same where it was taken. Two makers of the same, or one beside whoever makes a golden memory: the second leaves it.

@@ -13,11 +13,5 @@ for dir in /proc/[0-9]*; do
   [[ -O $dir && $cwd == "$home"/machines/* ]] || continue
   name=${cwd#"$home"/machines/} name=${name%%/*} name=${name% (deleted)}
   if [[ $cwd != *' (deleted)' ]] && { cell_alive "machines/$name" || held "$name" ''; }; then continue; fi
-  # A user's own shell may be there as well.
-  mapfile -d '' -t words 2>/dev/null <"$dir/cmdline" || continue
-  case "${words[*]}" in
-    *run/cell.sh* | *run/inside.sh* | *run/forward.pl* | *run/suspend.sh* | pasta* | *qemu-system-* | *firecracker* | 'ssh -F none'*)
-      answer STRAY "${dir#/proc/} ${words[0]} of $name"
-      ;;
-  esac
+  ! is_of_cell "${dir#/proc/}" || answer STRAY "${dir#/proc/} $WORDS of $name"
 done
