@@ -93,6 +93,8 @@ over
 
 "$MVM" start soak-1 -d --quiet
 for ((turn = 0; turn < 10; turn++)); do "$MVM" exec soak-1 -- true; done
+# What a cell starts a second later is there.
+sleep 2
 begin "3  $execs commands"
 for ((turn = 0; turn < execs; turn++)); do "$MVM" exec soak-1 -- true; done
 over

@@ -79,10 +79,10 @@ spare_name() {
 # its disk.
 make_spare() {
   rm -rf "$1"/spare*
-  make_keys "$1/spare/keys" golden && go_on_from "$1" "$1/spare" && spare_name && mv -T "$1/spare" "$1/$SPARE" || {
-    rm -rf "$1"/spare*
-    return 1
-  }
+  spare_name
+  if make_keys "$1/spare/keys" golden && go_on_from "$1" "$1/spare" && mv -T "$1/spare" "$1/$SPARE"; then return 0; fi
+  rm -rf "$1"/spare*
+  return 1
 }
 
 # renew_spare GOLDEN: the same where it was taken. Two makers of the same, or one beside whoever makes a golden memory: the second leaves it.
