@@ -28,8 +28,8 @@ const SHARE: &str = include_str!("../../resources/guest/share");
 /// What a guest hears when it goes on from a memory.
 const THAWED: &str = include_str!("../../resources/guest/thawed");
 /// What waits for the first command of whoever goes on from a golden memory, and what it shares with the above.
-const FIRST: &str = include_str!("../../resources/guest/first");
-const RENEW: &str = include_str!("../../resources/guest/renew");
+const FIRST: &str = include_str!("../../resources/guest/first.pl");
+const RENEW: &str = include_str!("../../resources/guest/renew.pl");
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
 /// The guest's side of a project's `provision`.
@@ -75,8 +75,8 @@ fn archive(
         ("seed/copy", 0o755, COPY.to_owned()),
         ("seed/console", 0o755, CONSOLE.to_owned()),
         ("seed/thawed", 0o755, THAWED.to_owned()),
-        ("seed/first", 0o755, FIRST.to_owned()),
-        ("seed/renew", 0o755, RENEW.to_owned()),
+        ("seed/first.pl", 0o644, FIRST.to_owned()),
+        ("seed/renew.pl", 0o644, RENEW.to_owned()),
         ("seed/provision", 0o755, PROVISION.to_owned()),
         ("seed/share", 0o755, SHARE.to_owned()),
         ("seed/sshd_config", 0o600, sshd_config(foreign, session)),

@@ -45,7 +45,7 @@ impl Session<'_> {
         enter(name, &self.line(), self.input, self.terminal.as_deref(), self.log.as_deref())
     }
 
-    /// The same for a guest that waits for its first command (resources/guest/first), which tells it who it is as well.
+    /// The same for a guest that waits for its first command (resources/guest/first.pl), which tells it who it is as well.
     pub fn first_call(&self, name: &MachineName) -> Call {
         const FIRST: &str = include_str!("../../resources/scripts/microvm/first.pl");
         // A language that is not installed Perl complains of, and options of the user's are not for it.

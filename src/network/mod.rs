@@ -26,7 +26,7 @@ pub const GUEST_MAC: &str = "06:00:ac:10:00:02";
 pub const DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// What pasta passes on to the host's resolver. The guest has it by [`DNS`] alone.
 pub const UPSTREAM: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
-/// Where a guest that goes on from a golden memory waits for its first command (resources/guest/first): nothing else runs there yet.
+/// Where a guest that goes on from a golden memory waits for its first command (resources/guest/first.pl): nothing else runs there yet.
 pub const FIRST_PORT: u16 = 7391;
 /// Bytes; what Ethernet has everywhere.
 pub const MTU: u16 = 1500;

@@ -1,4 +1,4 @@
-# first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first). One
+# first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first.pl). One
 # program, in Perl: what enter.sh starts before it is through takes as long as all of this.
 # In: NAME, LINE (the command for the guest's shell), PORT, TERMINAL (yes|no: whether it is to have one).
 # Ends as the command does; with 253 where nothing was run (then there is no run/began), with 255 where the guest went away.

@@ -13,5 +13,5 @@ for dir in /proc/[0-9]*; do
   [[ -O $dir && $cwd == "$home"/machines/* ]] || continue
   name=${cwd#"$home"/machines/} name=${name%%/*} name=${name% (deleted)}
   if [[ $cwd != *' (deleted)' ]] && { cell_alive "machines/$name" || held "$name" ''; }; then continue; fi
-  ! is_of_cell "${dir#/proc/}" || answer STRAY "${dir#/proc/} $WORDS of $name"
+  ! is_of_cell "${dir#/proc/}" || answer STRAY "${dir#/proc/} ${WORDS[0]} of $name"
 done

@@ -7,7 +7,7 @@
 # it hears `go`, and says `exit N` when that ended. Then those of the command's streams: input, output and, without a terminal, errors.
 use strict;
 use warnings;
-require '/run/mvm/renew';
+require '/run/mvm/renew.pl';
 
 use constant { AF_INET => 2, SOCK_STREAM => 1, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };
 use constant { F_SETFL => 4, O_NONBLOCK => 2048, EAGAIN => 11 };
