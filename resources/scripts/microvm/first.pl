@@ -142,18 +142,17 @@ my ($listens, $waiting, $status) = (1, '', undef);
 if ($terminal eq 'yes') {
     require POSIX;
     # As ssh does: each key is the guest's.
-    if (my $terminal = POSIX::Termios->new) {
-        if ($terminal->getattr(0)) {
-            ($before = POSIX::Termios->new)->getattr(0);
-            $terminal->setiflag(($terminal->getiflag | POSIX::IGNPAR()) & ~(POSIX::ISTRIP() | POSIX::INLCR() | POSIX::IGNCR()
-                        | POSIX::ICRNL() | POSIX::IXON() | POSIX::IXOFF()));
-            $terminal->setlflag($terminal->getlflag & ~(POSIX::ISIG() | POSIX::ICANON() | POSIX::ECHO() | POSIX::ECHOE()
-                        | POSIX::ECHOK() | POSIX::ECHONL() | POSIX::IEXTEN()));
-            $terminal->setoflag($terminal->getoflag & ~POSIX::OPOST());
-            $terminal->setcc(POSIX::VMIN(), 1);
-            $terminal->setcc(POSIX::VTIME(), 0);
-            $terminal->setattr(0, POSIX::TCSANOW());
-        }
+    my $raw = POSIX::Termios->new;
+    if ($raw->getattr(0)) {
+        ($before = POSIX::Termios->new)->getattr(0);
+        $raw->setiflag(($raw->getiflag | POSIX::IGNPAR()) & ~(POSIX::ISTRIP() | POSIX::INLCR() | POSIX::IGNCR() | POSIX::ICRNL()
+                    | POSIX::IXON() | POSIX::IXOFF()));
+        $raw->setlflag($raw->getlflag & ~(POSIX::ISIG() | POSIX::ICANON() | POSIX::ECHO() | POSIX::ECHOE() | POSIX::ECHOK()
+                    | POSIX::ECHONL() | POSIX::IEXTEN()));
+        $raw->setoflag($raw->getoflag & ~POSIX::OPOST());
+        $raw->setcc(POSIX::VMIN(), 1);
+        $raw->setcc(POSIX::VTIME(), 0);
+        $raw->setattr(0, POSIX::TCSANOW());
     }
     $SIG{WINCH} = sub { all($talk, 'size ' . size() . "\n") };
 }
@@ -161,8 +160,6 @@ if ($terminal eq 'yes') {
 my %local = ($out => *STDOUT);
 $local{$err} = *STDERR if $err;
 my @outputs = grep { $_ } $out, $err;
-# Nothing goes that way; and who writes on when nobody reads any more ends as with a pipe (EPIPE), not by another error (ECONNRESET).
-shutdown($_, 1) for @outputs;
 until (defined $status && !@outputs) {
     my @reads = (@outputs, $end);
     push @reads, $talk if !defined $status;
