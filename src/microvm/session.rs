@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::{MachineName, MountSpec, Secret, UserName, secret, ssh};
 use crate::network;
-use crate::shell::Call;
+use crate::shell::{Call, with_used};
 
 /// What ssh, and the script that starts it, end with when the guest was not reached. A command may end with it as well.
 pub const NOT_REACHED: i32 = 255;
@@ -108,26 +108,26 @@ pub fn secrets(name: &MachineName, user: Option<&str>, secrets: &[Secret]) -> Ca
 pub fn proxy(name: &MachineName) -> Call {
     const PROXY: &str = include_str!("../../resources/scripts/microvm/proxy.sh");
     const RELAY: &str = include_str!("../../resources/scripts/microvm/relay.sh");
-    bare(&[LIB, MACHINES, PROXY], "mvm-proxy", name, &[("RELAY", RELAY)])
+    bare(&[LIB, MACHINES], PROXY, "mvm-proxy", name, &[("RELAY", RELAY)])
 }
 
 /// What connects the standard streams with the machine's serial console.
 pub fn console(name: &MachineName) -> Call {
-    bare(&[LIB, include_str!("../../resources/scripts/microvm/console.sh")], "mvm-console", name, &[])
+    bare(&[LIB], include_str!("../../resources/scripts/microvm/console.sh"), "mvm-console", name, &[])
 }
 
 /// One of a machine's logs: its file, and which of its lines.
 pub fn logs(name: &MachineName, file: &str, only: &str, follow: bool) -> Call {
     let inputs = [("FILE", file), ("ONLY", only), ("FOLLOW", if follow { "yes" } else { "no" })];
-    bare(&[LIB, include_str!("../../resources/scripts/microvm/logs.sh")], "mvm-logs", name, &inputs)
+    bare(&[LIB], include_str!("../../resources/scripts/microvm/logs.sh"), "mvm-logs", name, &inputs)
 }
 
 /// A script without the prelude, whose standard output is not mvm's.
-fn bare(parts: &[&str], title: &str, name: &MachineName, inputs: &[(&str, &str)]) -> Call {
+fn bare(libraries: &[&str], script: &str, title: &str, name: &MachineName, inputs: &[(&str, &str)]) -> Call {
     let mut argv: Vec<OsString> = vec!["env".into(), format!("NAME={name}").into()];
     argv.extend(inputs.iter().map(|(key, value)| format!("{key}={value}").into()));
     argv.extend(HANGING_ON.map(OsString::from));
-    argv.extend(["bash".into(), "-c".into(), parts.concat().into(), title.into()]);
+    argv.extend(["bash".into(), "-c".into(), with_used(libraries, script).into(), title.into()]);
     Call { argv, stdin: None, terminal: false }
 }
 
@@ -143,7 +143,7 @@ fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>, 
         argv.push(format!("TERM={}", ssh::terminal_for_guest(kind)).into());
     }
     argv.extend(HANGING_ON.map(OsString::from));
-    argv.extend(["bash".into(), "-c".into(), [LIB, MACHINES, ENTER].concat().into(), "mvm-enter".into()]);
+    argv.extend(["bash".into(), "-c".into(), with_used(&[LIB, MACHINES], ENTER).into(), "mvm-enter".into()]);
     argv.extend(ssh::master(name).into_iter().map(OsString::from));
     Call { argv, stdin: None, terminal: terminal.is_some() }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod attached;
 mod leash;
+mod library;
 mod pipes;
 mod script;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use answer::{Answer, AnswerError, skip_to_mark};
 pub use attached::{Attached, hand_on};
 pub use leash::Leash;
+pub use library::with_used;
 use pipes::Served;
 pub use script::{Script, ScriptError};
 

@@ -202,8 +202,10 @@ macro_rules! script {
     ($name:literal $(with [$($lib:literal),*])?, $read:expr) => {
         $crate::shell::Script::new($name, [
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/resources/scripts/prelude.sh")),
-            $($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/resources/scripts/", $lib, ".sh")),)*)?
-            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/resources/scripts/", $name, ".sh")),
+            &$crate::shell::with_used(
+                &[$($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/resources/scripts/", $lib, ".sh"))),*)?],
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/resources/scripts/", $name, ".sh")),
+            ),
         ].concat(), $read)
     };
 }

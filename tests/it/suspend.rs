@@ -141,7 +141,10 @@ fn answer(
         ["GET", "/version"] => reply(&mut stream, "200", r#"{"firecracker_version":"1.16.1"}"#),
         ["GET", _] => reply(&mut stream, "200", "{}"),
         ["PUT", "/snapshot/create"] if snapshot == Snapshot::Flood => {
-            write!(stream, "HTTP/1.1 400 \r\nContent-Length: 99999\r\n\r\n{{\"fault_message\":\"\x1b]0;owned\x07")?;
+            write!(
+                stream,
+                "HTTP/1.1 400 \r\nContent-Length: 99999\r\n\r\n{{\"fault_message\":\"\x1b]0;owned\x07"
+            )?;
             // Until nobody reads it any more.
             while stream.write_all(&[b'x'; 4096]).is_ok() {}
             Ok(())
