@@ -1,3 +1,4 @@
+#!/usr/bin/perl -w
 # first: waits in a golden memory for whoever goes on from it, and runs the first command of the machine that this becomes
 # (microvm/first.pl is the other end). It takes what an SSH server and its session would: it is in the memory as it is, and nobody else can come
 # before the first command does. It came by a session, so the command finds the environment and the folder of one.
@@ -6,7 +7,6 @@
 # has it), the terminal (KIND and four numbers, or nothing), what the far end's environment adds and the command for a shell; says `done` when the machine is that, runs the command when
 # it hears `go`, and says `exit N` when that ended. Then those of the command's streams: input, output and, without a terminal, errors.
 use strict;
-use warnings;
 require '/run/mvm/renew.pl';
 
 use constant { AF_INET => 2, SOCK_STREAM => 1, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };

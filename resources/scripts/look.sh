@@ -92,7 +92,7 @@ for file in "$MVM_HOME"/bin/firecracker-v*; do
   answer INSTALLED "$chosen ${file##*/firecracker-v} $file"
 done
 
-kernel=$(</proc/sys/kernel/osrelease)
+IFS= read -r kernel </proc/sys/kernel/osrelease
 PRETTY_NAME=Linux
 # shellcheck source=/dev/null
 [[ ! -r /etc/os-release ]] || . /etc/os-release
@@ -116,7 +116,7 @@ if [[ -e /etc/mvm-provisioned ]]; then
 fi
 proc_lines /proc/meminfo
 for line in "${LINES[@]}"; do
-  [[ ! $line =~ ^MemTotal:[[:space:]]+([0-9]+) ]] || answer MEMORY_KIB "${BASH_REMATCH[1]}"
+  [[ $line != MemTotal:* ]] || { answer MEMORY_KIB "${line//[!0-9]/}" && break; }
 done
 # Those that this process may use, as `nproc` counts them: 0-3,7.
 cpus=0

@@ -167,7 +167,9 @@ fn run_in(
     };
     let mut code = None;
     if reached.first {
-        code = Some(run_call(context, &limited(session.first_call(name)))?);
+        // What a policy learned is in the machine.
+        let passes = args.net.net != Some(Policy::Learn);
+        code = Some(run_call(context, &limited(session.first_call(name, passes)))?);
         if code == Some(NOT_RUN) && !has_begun(context, name)? {
             context.ui.event(Event::Log("the guest did not take its first command, so it is entered by SSH"));
             reach(context, &Wanted { first: false, ..wanted.clone() })?;

@@ -45,8 +45,9 @@ impl Session<'_> {
         enter(name, &self.line(), self.input, self.terminal.as_deref(), self.log.as_deref())
     }
 
-    /// The same for a guest that waits for its first command (resources/guest/first.pl), which tells it who it is as well.
-    pub fn first_call(&self, name: &MachineName) -> Call {
+    /// The same for a guest that waits for its first command (resources/guest/first.pl), which tells it who it is as well. A machine that
+    /// `passes` is ended with the command.
+    pub fn first_call(&self, name: &MachineName, passes: bool) -> Call {
         const FIRST: &str = include_str!("../../resources/scripts/microvm/first.pl");
         // A language that is not installed Perl complains of, and options of the user's are not for it.
         let mut argv: Vec<OsString> =
@@ -55,7 +56,8 @@ impl Session<'_> {
         argv.push([OsStr::new("LINE="), &self.line()].into_iter().collect());
         argv.push(format!("PORT={}", network::FIRST_PORT).into());
         let terminal = self.terminal.as_deref().map(ssh::terminal_for_guest);
-        argv.push(format!("TERMINAL={}", if terminal.is_some() { "yes" } else { "no" }).into());
+        argv.push(format!("TERMINAL={}", yes(terminal.is_some())).into());
+        argv.push(format!("PASSES={}", yes(passes)).into());
         argv.extend(terminal.map(|kind| format!("TERM={kind}").into()));
         argv.extend(["perl", "-e", FIRST].map(OsString::from));
         Call { argv, stdin: None, terminal: self.terminal.is_some() }
@@ -118,8 +120,12 @@ pub fn console(name: &MachineName) -> Call {
 
 /// One of a machine's logs: its file, and which of its lines.
 pub fn logs(name: &MachineName, file: &str, only: &str, follow: bool) -> Call {
-    let inputs = [("FILE", file), ("ONLY", only), ("FOLLOW", if follow { "yes" } else { "no" })];
+    let inputs = [("FILE", file), ("ONLY", only), ("FOLLOW", yes(follow))];
     bare(&[LIB], include_str!("../../resources/scripts/microvm/logs.sh"), "mvm-logs", name, &inputs)
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
 }
 
 /// A script without the prelude, whose standard output is not mvm's.
@@ -133,7 +139,6 @@ fn bare(libraries: &[&str], script: &str, title: &str, name: &MachineName, input
 
 fn enter(name: &MachineName, line: &OsStr, input: bool, terminal: Option<&str>, log: Option<&str>) -> Call {
     const ENTER: &str = include_str!("../../resources/scripts/microvm/enter.sh");
-    let yes = |is: bool| if is { "yes" } else { "no" };
     let mut argv: Vec<OsString> = vec!["env".into(), format!("NAME={name}").into()];
     argv.push([OsStr::new("LINE="), line].into_iter().collect());
     argv.push(format!("INPUT={}", yes(input)).into());

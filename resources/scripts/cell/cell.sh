@@ -22,6 +22,9 @@ identity() {
 # child COMMAND… &: a child that is killed when the supervisor dies.
 child() { exec setpriv --pdeathsig KILL -- "$@"; }
 
+# pause SECONDS &: without a program: to start one takes longer than most of what else a cell does in the life of a machine that passes.
+pause() { read -r -t "$1" -u "$ready" _; }
+
 # note TEXT: for the machine's events.log. Of what may come without end, a run notes so much only.
 noted=0
 note() {
@@ -142,9 +145,12 @@ settling=''
 # own for TERM, as Firecracker.
 end() {
   kill -TERM "$vmm" 2>/dev/null
-  [[ $HALT_WATCH != yes ]] || kill -KILL "$vmm" 2>/dev/null
-  child sleep 2 &
-  timer=$!
+  if [[ $HALT_WATCH == yes ]]; then
+    kill -KILL "$vmm" 2>/dev/null
+  else
+    child sleep 2 &
+    timer=$!
+  fi
 }
 
 # open_master: the connection that `mvm exec` and others share, opened when they ask for it (enter.sh).
@@ -289,7 +295,7 @@ connect
 open_ports
 resolve
 tick
-child sleep 1 &
+pause 1 &
 settling=$!
 
 while kill -0 "$holder" 2>/dev/null; do

@@ -78,4 +78,4 @@ ulimit -n 2048 || true
 [[ $kernel -lt 514 ]] || ulimit -u 1024 || true
 ulimit -v $((MEMORY_MIB * 1024 + 8 * 1024 * 1024)) || true
 exec <&8 >&9 8<&- 9>&-
-exec env -i LC_ALL=C PATH=/usr/bin:/bin setpriv --no-new-privs --bounding-set -all --inh-caps -all -- "${vmm[@]}"
+exec -c setpriv --no-new-privs --bounding-set -all --inh-caps -all -- "${vmm[@]}"

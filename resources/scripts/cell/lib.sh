@@ -61,7 +61,7 @@ process_memory() {
   RESIDENT=''
   proc_lines "/proc/$1/status" || return 1
   for line in "${LINES[@]}"; do
-    [[ ! $line =~ ^VmRSS:[[:space:]]+([0-9]+) ]] || RESIDENT=$((BASH_REMATCH[1] * 1024))
+    [[ $line != VmRSS:* ]] || RESIDENT=$((${line//[!0-9]/} * 1024))
   done
   [[ -n $RESIDENT ]]
 }

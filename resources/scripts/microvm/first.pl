@@ -1,17 +1,17 @@
+#!/usr/bin/perl -w
 # first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first.pl). One
 # program, in Perl: what enter.sh starts before it is through takes as long as all of this.
-# In: NAME, LINE (the command for the guest's shell), PORT, TERMINAL (yes|no: whether it is to have one).
+# In: NAME, LINE (the command for the guest's shell), PORT, TERMINAL (yes|no: whether it is to have one), PASSES (yes|no: whether nobody needs the
+#     machine when that has ended).
 # Ends as the command does; with 253 where nothing was run (then there is no run/began), with 255 where the guest went away.
 use strict;
-use warnings;
-use Config;
 
-# Linux' own numbers: to load the modules that know them would take longer than all else here.
-use constant { AF_INET => 2, SOCK_STREAM => 1, SOCK_NONBLOCK => 2048, SOL_SOCKET => 1, SO_ERROR => 4, IPPROTO_TCP => 6, TCP_NODELAY => 1 };
-use constant { EINTR => 4, EAGAIN => 11, EINPROGRESS => 115, PIDFD_OPEN => 434, TIOCGWINSZ => 0x5413, LOCK_EX => 2 };
-use constant { PR_SET_PDEATHSIG => 1, SIGTERM => 15, CLONE_NEWUSER => 0x10000000, CLONE_NEWNET => 0x40000000 };
-use constant { NOT_RUN => 253, GONE => 255, BLOCK => 65536 };
-my ($clock_gettime, $prctl, $setns) = $Config{archname} =~ /^aarch64/ ? (113, 167, 268) : (228, 157, 308);
+# Linux' own numbers: to load the modules that know them, or warnings and constant, would take longer than all else here.
+sub AF_INET() { 2 } sub SOCK_STREAM() { 1 } sub SOCK_NONBLOCK() { 2048 } sub SOL_SOCKET() { 1 } sub SO_ERROR() { 4 }
+sub IPPROTO_TCP() { 6 } sub TCP_NODELAY() { 1 }
+sub EINTR() { 4 } sub EAGAIN() { 11 } sub EINPROGRESS() { 115 } sub PIDFD_OPEN() { 434 } sub TIOCGWINSZ() { 0x5413 } sub LOCK_EX() { 2 }
+sub PR_SET_PDEATHSIG() { 1 } sub SIGTERM() { 15 } sub CLONE_NEWUSER() { 0x10000000 } sub CLONE_NEWNET() { 0x40000000 }
+sub EM_AARCH64() { 183 } sub NOT_RUN() { 253 } sub GONE() { 255 } sub BLOCK() { 65536 }
 my ($name, $line, $port, $terminal) = @ENV{qw(NAME LINE PORT TERMINAL)};
 my ($code, $before) = (NOT_RUN, undef);
 
@@ -24,6 +24,8 @@ $SIG{PIPE} = 'IGNORE';
 $SIG{$_} = sub { leave($code) } for qw(ALRM HUP INT TERM);
 # A guest that hangs is not waited for without end.
 alarm 60;
+# The program's own file tells what it was built for (elf.h's e_machine), and so the numbers of system calls.
+my ($clock_gettime, $prctl, $setns) = unpack('x18 v', content('/proc/self/exe', 20)) == EM_AARCH64 ? (113, 167, 268) : (228, 157, 308);
 # However mvm ends, this ends with it.
 syscall($prctl, PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
 my $home = $ENV{MVM_HOME} || ($ENV{XDG_DATA_HOME} || "$ENV{HOME}/.local/share") . '/mvm';
@@ -33,10 +35,15 @@ open(my $lock, '>>', "$home/locks/$name") or leave($code);
 flock($lock, LOCK_EX) or leave($code);
 -d 'run/origin' or leave($code);
 
-# The cell, which is that of its VMM: by PID, start time and the host's boot id.
-my ($vmm, $started, $boot) = split ' ', content('run/vmm', 100);
-my @fields = split ' ', content("/proc/$vmm/stat", 4096) =~ s/.*\)//sr;
-$fields[19] == $started && "$boot\n" eq content('/proc/sys/kernel/random/boot_id', 100) or leave($code);
+# process FILE: that very process whose PID, start time and boot id of the host a file of the cell's has; nothing where it is gone.
+sub process {
+    my ($pid, $started, $boot) = split ' ', content(shift, 100);
+    my @fields = -e "/proc/$pid" ? split ' ', content("/proc/$pid/stat", 4096) =~ s/.*\)//sr : return;
+    return $pid if $fields[19] == $started && "$boot\n" eq content('/proc/sys/kernel/random/boot_id', 100);
+}
+
+# The cell, which is that of its VMM.
+my $vmm = process('run/vmm') // leave($code);
 
 # The VMM's end, as something to wait for: a guest that is killed closes no connection.
 my $number = syscall(PIDFD_OPEN, $vmm + 0, 0);
@@ -194,5 +201,11 @@ until (defined $status && !@outputs) {
     }
     # What the guest had said before is here by now.
     if ($now{$end} && !grep { $now{$_} } @outputs, $talk) { leave($status // $code) }
+}
+if ($ENV{PASSES} eq 'yes' && $status != NOT_RUN && $status != GONE) {
+    # The kernel takes longer to end a VMM than mvm to come to it (leash.sh).
+    $code = $status;
+    my $supervisor = process('run/cell');
+    kill TERM => $supervisor if $supervisor;
 }
 leave($status);

@@ -4,7 +4,7 @@
 # Out: GONE yes, when nothing of it is left; what comes then is for the next run, and need not be waited for.
 : "${NAME:?}"
 trap '' HUP INT TERM PIPE
-cat >/dev/null || true
+while read -r _; do :; done
 lock "$NAME"
 { read -r golden <"$MVM_HOME/machines/$NAME/golden"; } 2>/dev/null || golden=''
 remove_machine "$NAME"

@@ -75,12 +75,18 @@ spare_name() {
   SPARE=spare-$SPARE
 }
 
+# make_run DIR: what a cell needs in DIR/run before it begins.
+make_run() {
+  mkdir -p "$1"/run/{out,ports,net} && mkfifo "$1"/run/{qmp.in,qmp.out,console}
+}
+
 # make_spare GOLDEN: makes ahead what the next machine that goes on from the golden memory in that folder begins as: keys, its memory and
-# its disk.
+# its disk, and what its cell needs.
 make_spare() {
   rm -rf "$1"/spare*
   spare_name
-  if make_keys "$1/spare/keys" golden && go_on_from "$1" "$1/spare" && mv -T "$1/spare" "$1/$SPARE"; then return 0; fi
+  if make_keys "$1/spare/keys" golden && go_on_from "$1" "$1/spare" && make_run "$1/spare" && mkdir "$1/spare/run/thawed" &&
+    cp -r "$1/frozen/origin" "$1/spare/run/origin" && mv -T "$1/spare" "$1/$SPARE"; then return 0; fi
   rm -rf "$1"/spare*
   return 1
 }

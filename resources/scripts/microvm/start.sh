@@ -35,15 +35,15 @@ grow() {
   rm -f disk.grows
 }
 
-# prepare: what a cell needs in run/, whichever way its machine begins.
+# prepare [ahead]: what a cell needs in run/, whichever way its machine begins; with what make_spare made ahead, where it did.
 prepare() {
-  # What a killed cell left; Firecracker does not start beside an old socket.
-  cell_end .
-  # `uses` where nobody would suspend it is not made: who uses it would leave notes that nobody removes (use_machine).
-  local folders=(run/out run/ports run/net)
-  ((${IDLE:-0} == 0)) || folders+=(run/uses)
-  mkdir -p "${folders[@]}"
-  mkfifo run/qmp.in run/qmp.out run/console
+  if [[ ${1-} != ahead || ! -d run/thawed || -e run/vm.json ]]; then
+    # What a killed cell left; Firecracker does not start beside an old socket.
+    cell_end .
+    make_run .
+  fi
+  # Where nobody would suspend it is none: who uses it would leave notes that nobody removes (use_machine).
+  ((${IDLE:-0} == 0)) || mkdir -p run/uses
   # One that goes on from a golden memory is new.
   [[ $golden == yes ]] || trim_events
   printf '%s\n' "$vm_json" >run/vm.json
@@ -118,10 +118,10 @@ thaw() {
     LOST='the host went down just when it was resumed'
   fi
   [[ -z $LOST ]] || return 1
-  prepare
+  prepare ahead
   [[ ! -e frozen/vm.json ]] || ln -f frozen/vm.json run/vm.json
   # Until it knows who it is.
-  [[ ! -d frozen/origin ]] || cp -r frozen/origin run/origin
+  [[ ! -d frozen/origin || -d run/origin ]] || cp -r frozen/origin run/origin
   if [[ -e frozen/argv ]]; then
     mapfile -t words <frozen/argv
     ln frozen/initrd run/initrd
@@ -154,10 +154,16 @@ thaw() {
     return 1
   fi
   # Firecracker has the memory mapped, and the next suspension writes on from it; one of another machine may be others' as well.
-  [[ ! -d run/origin ]] || rm -f frozen/memory
+  if [[ -d run/thawed ]]; then
+    rm -rf frozen
+  elif [[ -d run/origin ]]; then
+    rm -f frozen/memory
+  fi
   checkpoint start.resumed
-  mv frozen run/thawed
-  [[ $VMM == firecracker ]] || rm -rf run/thawed
+  if [[ -d frozen ]]; then
+    mv frozen run/thawed
+    [[ $VMM == firecracker ]] || rm -rf run/thawed
+  fi
   if [[ ${FIRST:-} == yes && -e run/origin/first ]]; then
     adopted=later
   elif [[ -d run/origin ]]; then
@@ -220,7 +226,8 @@ if ! cell_alive "$machine" || { [[ -s run/vmm ]] && ! cell_vmm "$machine"; }; th
     step "Resuming $NAME"
     if thaw; then
       resumed=yes
-      cat >/dev/null
+      # Nobody needs the seed.
+      exec </dev/null
     else
       answer LOST "$LOST"
       event . "not resumed: $LOST"

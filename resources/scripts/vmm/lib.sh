@@ -8,7 +8,7 @@ REPLY_MAX=65536 REPLY_SECONDS=180 MEMORY_SECONDS=3600
 # In: the seconds that an answer, and one about a memory, may take, and how long it may be.
 # shellcheck disable=SC2016 # Perl's own
 API_CALL='
-use strict; use warnings;
+use strict;
 my ($usual, $memory, $most) = @ARGV;
 my ($asked, $seconds, $answer) = (0, 0, "");
 $SIG{PIPE} = "IGNORE";
@@ -85,7 +85,7 @@ vmm_says() {
 firecracker_says() {
   local code
   while true; do
-    IFS= read -r -d '' -n "$REPLY_MAX" VMM_REPLY < <(exec perl -e "$API_CALL" "$REPLY_SECONDS" "$MEMORY_SECONDS" "$REPLY_MAX" <<<"$1" 2>&1) || true
+    IFS= read -r -d '' -n "$REPLY_MAX" VMM_REPLY < <(exec perl -we "$API_CALL" "$REPLY_SECONDS" "$MEMORY_SECONDS" "$REPLY_MAX" <<<"$1" 2>&1) || true
     wait $! && break
     code=$? VMM_FAULT=${VMM_REPLY:0:500}
     # Of one that is just starting the socket is there a moment before it listens.
