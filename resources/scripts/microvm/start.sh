@@ -37,7 +37,7 @@ grow() {
 
 # prepare [ahead]: what a cell needs in run/, whichever way its machine begins; with what make_spare made ahead, where it did.
 prepare() {
-  if [[ ${1-} != ahead || ! -d run/thawed || -e run/vm.json ]]; then
+  if [[ ${1-} != ahead || ! -d run/thawed || ! -d run/out || -e run/vm.json ]]; then
     # What a killed cell left; Firecracker does not start beside an old socket.
     cell_end .
     make_run .
@@ -258,31 +258,40 @@ else
 fi
 
 # await_guest: waits until the guest takes connections, or ends, and tells by `ready`. Without a fork: the console is read as it grows, a read
-# that times out is the clock.
+# that times out is the clock. Where there is one processor this is taken from the guest.
 await_guest() {
-  local console clock chunk
+  local console clock chunk heard=no
   exec {console}<console.log {clock}<> <(:)
   uptime
   text='' ready=no began=$UPTIME
   while uptime && ((UPTIME < began + BOOT_SECONDS * 100)); do
-    if IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || [[ -n $chunk ]]; then
-      text+=$chunk
-      # A chatty guest must not make this slow; a mark may be cut by the end of a read.
-      ((${#text} <= 8192)) || text=${text: -4096}
-    fi
-    if [[ -e run/up || $text =~ mvm:\ [0-9.]+\ sshd ]] && cell_vmm "$machine" &&
-      { [[ $adopted != no ]] || guest_connects "$VMM_PID"; }; then
+    hears
+    if [[ $heard == yes || -e run/up ]] && cell_vmm "$machine" && { [[ $adopted != no ]] || guest_connects "$VMM_PID"; }; then
       ready=yes
       break
     fi
-    if [[ -e run/exit ]] || { [[ -s run/cell ]] && ! cell_alive "$machine"; } || { [[ -n $supervisor ]] && ! kill -0 "$supervisor" 2>/dev/null; }; then
+    [[ ! -e run/exit ]] || break
+    if [[ -n $supervisor ]]; then
+      kill -0 "$supervisor" 2>/dev/null || break
+    elif [[ -s run/cell ]] && ! cell_alive "$machine"; then
       break
     fi
     read -r -t 0.02 -u "$clock" _ || true
   done
   # What it said just before it ended.
-  [[ $ready == yes ]] || { IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || true; text+=$chunk; }
+  [[ $ready == yes ]] || hears
   exec {console}<&- {clock}>&-
+}
+
+# hears: what is new on the console; its last part is in `text`, and in `heard` whether its SSH server is up.
+hears() {
+  local seam=${text: -64}
+  IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || [[ -n $chunk ]] || return 0
+  text+=$chunk
+  # A mark may be cut by the end of a read.
+  [[ $seam$chunk != *'mvm: '[0-9]*' sshd'* ]] || heard=yes
+  # A chatty guest must not make this slow.
+  ((${#text} <= 8192)) || text=${text: -4096}
 }
 
 await_guest
