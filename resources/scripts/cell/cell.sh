@@ -147,7 +147,7 @@ end() {
   kill -TERM "$vmm" 2>/dev/null
   if [[ $HALT_WATCH == yes ]]; then
     kill -KILL "$vmm" 2>/dev/null
-  else
+  elif [[ -z $timer ]]; then
     child sleep 2 &
     timer=$!
   fi
@@ -291,6 +291,8 @@ if ! identity "$vmm" >run/vmm; then
   reason='it could not be noted which process its VMM is'
   kill -KILL "$holder"
 fi
+# Told to end before that was known.
+[[ -z $reason ]] || end
 connect
 open_ports
 resolve
@@ -353,6 +355,8 @@ while kill -0 "$holder" 2>/dev/null; do
     *) forwarder_ended "$ended" ;;
   esac
 done
+# Told to end once more: it does.
+trap '' TERM INT HUP
 if [[ ${ended:-} != "$holder" ]]; then
   wait "$holder"
   status=$?

@@ -39,7 +39,7 @@ flock($lock, LOCK_EX) or leave($code);
 sub process {
     my ($pid, $started, $boot) = split ' ', content(shift, 100);
     my @fields = -e "/proc/$pid" ? split ' ', content("/proc/$pid/stat", 4096) =~ s/.*\)//sr : return;
-    return $pid if $fields[19] == $started && "$boot\n" eq content('/proc/sys/kernel/random/boot_id', 100);
+    return $fields[19] == $started && "$boot\n" eq content('/proc/sys/kernel/random/boot_id', 100) ? $pid : undef;
 }
 
 # The cell, which is that of its VMM.

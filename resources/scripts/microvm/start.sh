@@ -37,7 +37,7 @@ grow() {
 
 # prepare [ahead]: what a cell needs in run/, whichever way its machine begins; with what make_spare made ahead, where it did.
 prepare() {
-  if [[ ${1-} != ahead || ! -d run/thawed || ! -d run/out || -e run/vm.json ]]; then
+  if [[ ${1-} != ahead || $golden == no || ! -d run/thawed || ! -d run/out || -e run/vm.json ]]; then
     # What a killed cell left; Firecracker does not start beside an old socket.
     cell_end .
     make_run .
@@ -266,9 +266,14 @@ await_guest() {
   text='' ready=no began=$UPTIME
   while uptime && ((UPTIME < began + BOOT_SECONDS * 100)); do
     hears
-    if [[ $heard == yes || -e run/up ]] && cell_vmm "$machine" && { [[ $adopted != no ]] || guest_connects "$VMM_PID"; }; then
-      ready=yes
-      break
+    if [[ $heard == yes || -e run/up ]] && cell_vmm "$machine"; then
+      if [[ $adopted != no ]] || guest_connects "$VMM_PID"; then
+        ready=yes
+        break
+      elif (($? > 124)); then
+        # Not the guest's doing, and it will not come about by waiting.
+        die no-memory "the programs that ask the guest of \`$NAME\` cannot be started on this host"
+      fi
     fi
     [[ ! -e run/exit ]] || break
     if [[ -n $supervisor ]]; then
@@ -285,7 +290,8 @@ await_guest() {
 
 # hears: what is new on the console; its last part is in `text`, and in `heard` whether its SSH server is up.
 hears() {
-  local seam=${text: -64}
+  local seam=$text
+  ((${#seam} <= 64)) || seam=${seam: -64}
   IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || [[ -n $chunk ]] || return 0
   text+=$chunk
   # A mark may be cut by the end of a read.
