@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::process::{Seen, lives};
+use crate::common::process::{Seen, lives, wait_until};
 use crate::common::{is_root, skipped, which};
 use crate::environment::TestHost;
 
@@ -262,7 +262,14 @@ impl Host {
         fs_err::create_dir_all(self.path("at")).unwrap();
         let template = match before {
             Before::Nothing => return Ok(()),
-            Before::Golden => return self.ok(&["run", "--quiet", "--", "true"]).map(drop),
+            Before::Golden => {
+                let _ = self.ok(&["run", "--quiet", "--", "true"])?;
+                // It is put into its place in the background.
+                wait_until("the golden memory", || {
+                    names_in(&self.home().join("golden")).iter().any(|name| !name.starts_with('.'))
+                });
+                return Ok(());
+            }
             Before::Stopped | Before::Running | Before::Checkpointed | Before::Littered => "stopped",
             Before::Suspended | Before::Resumed => "suspended",
             Before::Kept | Before::RunningKept => "kept",
