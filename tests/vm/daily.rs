@@ -1,34 +1,32 @@
 //! What one asks of machines all day: which there are, what they said, how they fare.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 
 use crate::host::{Host, any_host, kill, wait_until};
 
-/// Neither network nor SSH server is needed for it.
+/// Neither network nor SSH server is needed for it. What comes before the image's init is heard as well: this one takes the console
+/// for a moment and throws away what it holds.
 fn the_console_gives_a_shell(host: &Host) {
+    let says = |keys: &str, answer: &str| {
+        assert!(console(host, keys).status.success());
+        wait_until(answer, || said(host).contains(answer));
+    };
+    // The first line is the first command, after which its shell goes on; that one's end is not the console's.
+    says("echo it is $((6 * 7)) on $(tty)\n", "it is 42 on /dev/tty");
+    says("exit\n", "logout");
+    says("\necho again $((6 * 7))\n", "again 42");
+}
+
+fn said(host: &Host) -> String {
+    host.ok(&["logs", "daily"]).stdout
+}
+
+fn console(host: &Host, keys: &str) -> std::process::Output {
     let mut child =
         host.mvm_command(&["console", "daily"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let seen = Arc::new(Mutex::new(String::new()));
-    let reader = Arc::clone(&seen);
-    let reading = std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = screen.read(&mut buffer) {
-            reader.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
-        }
-    });
-    let shows = |text: &str| wait_until(text, || seen.lock().unwrap().contains(text));
-    keys.write_all(b"\n").unwrap();
-    shows("root@daily:~#");
-    keys.write_all(b"echo it is $((6 * 7)) on $(tty); exit\n").unwrap();
-    shows("it is 42 on /dev/tty");
-    drop(keys);
-    assert!(child.wait().unwrap().success());
-    reading.join().unwrap();
-    // The log has it all as well.
-    assert!(host.ok(&["logs", "daily"]).stdout.contains("it is 42 on /dev/tty"));
+    child.stdin.take().unwrap().write_all(keys.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 #[test]
@@ -36,6 +34,7 @@ fn a_machine_is_listed_heard_and_explained() {
     let host = any_host();
     host.forget("daily");
     host.ok(&["start", "daily", "-d", "--memory", "512M"]);
+    the_console_gives_a_shell(&host);
     let listed = || -> serde_json::Value {
         let all: serde_json::Value = serde_json::from_str(&host.ok(&["ls", "--json"]).stdout).unwrap();
         all.as_array().unwrap().iter().find(|machine| machine["name"] == "daily").unwrap().clone()
@@ -48,7 +47,6 @@ fn a_machine_is_listed_heard_and_explained() {
     assert!(host.ok(&["ls", "--names"]).stdout.lines().any(|name| name == "daily"));
     assert!(host.ok(&["logs", "daily", "--init"]).stdout.contains(" sshd"));
     assert!(host.ok(&["logs", "daily", "--events"]).stdout.contains("up: its SSH server answers"));
-    the_console_gives_a_shell(&host);
     let top: serde_json::Value = serde_json::from_str(&host.ok(&["top", "--json"]).stdout).unwrap();
     let top = top.as_array().unwrap().iter().find(|usage| usage["name"] == "daily").unwrap();
     let bytes = |key: &str| top[key].as_u64().unwrap();
