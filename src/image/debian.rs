@@ -11,7 +11,7 @@ use crate::version;
 pub const SPACE_NEEDED: u64 = 1 << 30;
 
 /// The number of what the image is made by. One with a lower number was built by an older mvm, and lacks what came since: in 1 `sshfs`
-/// and `python3`, in 2 a guest that notices that it has no timer; in 3 a start in three quarters of the time.
+/// and `python3`, in 2 a guest that notices that it has no timer; in 3 a guest that is up sooner.
 pub const RECIPE: u32 = 3;
 
 /// A release of Debian.

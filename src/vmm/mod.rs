@@ -206,7 +206,7 @@ enum Bus {
 
 /// What both VMMs put on the guest kernel's command line. `cryptomgr.notests` alone halves the kernel's boot
 /// (ARCHITECTURE.md), and each line on the console costs an exit to the VMM. A fifth of the rest goes into finding the records of
-/// weak functions that others stand for, so that tracing does not list them: before Linux 6.1 it did.
+/// weak functions that others stand for, so that tracing does not list them; left out, it does.
 fn kernel_args(host: &HostFacts, image: &Files, bus: Bus, epoch: u64) -> Vec<String> {
     let console = if host.arch == "aarch64" { "ttyAMA0" } else { "ttyS0" };
     let bus = match bus {

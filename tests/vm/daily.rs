@@ -1,32 +1,43 @@
 //! What one asks of machines all day: which there are, what they said, how they fare.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use crate::host::{Host, any_host, kill, wait_until};
 
 /// Neither network nor SSH server is needed for it. What comes before the image's init is heard as well: this one takes the console
 /// for a moment and throws away what it holds.
 fn the_console_gives_a_shell(host: &Host) {
-    let says = |keys: &str, answer: &str| {
-        assert!(console(host, keys).status.success());
-        wait_until(answer, || said(host).contains(answer));
-    };
     // The first line is the first command, after which its shell goes on; that one's end is not the console's.
-    says("echo it is $((6 * 7)) on $(tty)\n", "it is 42 on /dev/tty");
-    says("exit\n", "logout");
-    says("\necho again $((6 * 7))\n", "again 42");
+    console(host, "echo it is $((6 * 7)) on $(tty)\n", &["it is 42 on /dev/tty", "root@daily:~#"]);
+    console(host, "exit\n", &["logout"]);
+    console(host, "\necho again $((6 * 7))\n", &["again 42"]);
+    // The log has it all as well.
+    let log = host.ok(&["logs", "daily"]).stdout;
+    assert!(log.contains("it is 42 on /dev/tty") && log.contains("again 42"), "{log}");
 }
 
-fn said(host: &Host) -> String {
-    host.ok(&["logs", "daily"]).stdout
-}
-
-fn console(host: &Host, keys: &str) -> std::process::Output {
+/// Types `keys` and sees `answers`, which come while the console is open.
+fn console(host: &Host, keys: &str, answers: &[&str]) {
     let mut child =
         host.mvm_command(&["console", "daily"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(keys.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
+    let (mut typing, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let seen = Arc::new(Mutex::new(String::new()));
+    let reader = Arc::clone(&seen);
+    let reading = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = screen.read(&mut buffer) {
+            reader.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    });
+    typing.write_all(keys.as_bytes()).unwrap();
+    for answer in answers {
+        wait_until(answer, || seen.lock().unwrap().contains(answer));
+    }
+    drop(typing);
+    assert!(child.wait().unwrap().success());
+    reading.join().unwrap();
 }
 
 #[test]
