@@ -1,10 +1,11 @@
 #!/usr/bin/perl -w
-# first: waits in a golden memory for whoever goes on from it, and runs the first command of the machine that this becomes
+# first: waits in a memory for whoever goes on from it, and runs the first command of the machine that this becomes
 # (microvm/first.pl is the other end). It takes what an SSH server and its session would: it is in the memory as it is, and nobody else can come
 # before the first command does. It came by a session, so the command finds the environment and the folder of one.
-# Arguments: the port that it listens on. Only the cell's own side of the network is answered, once.
+# Arguments: the port that it listens on, and `held` where the machine goes on that the memory is of: there it ends with the input of the session that
+# it came by, and in the others with whoever comes. Only the cell's own side of the network is answered, once.
 # First the connection comes by which both speak: this says `listening`, hears what time it is, randomness, who the machine is (as thawed
-# has it), the terminal (KIND and four numbers, or nothing), what the far end's environment adds and the command for a shell; says `done` when the machine is that, runs the command when
+# has it), the terminal (KIND and four numbers, or nothing), what the far end's environment adds and the command for a shell (nothing for none); says `done` when the machine is that, runs the command when
 # it hears `go`, and says `exit N` when that ended. Then those of the command's streams: input, output and, without a terminal, errors.
 use strict;
 require '/run/mvm/renew.pl';
@@ -12,13 +13,20 @@ require '/run/mvm/renew.pl';
 use constant { AF_INET => 2, SOCK_STREAM => 1, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };
 use constant { F_SETFL => 4, O_NONBLOCK => 2048, EAGAIN => 11 };
 my ($guest, $cell) = (pack('C4', 172, 16, 0, 2), pack('C4', 172, 16, 0, 1));
-my $port = shift;
+my ($port, $held) = @ARGV;
 
 socket(my $server, AF_INET, SOCK_STREAM, 0) or die "$!\n";
 bind($server, pack('S n a4 x8', AF_INET, $port, $guest)) && listen($server, 9) or die "$!\n";
+my $talk;
+if ($held) {
+    syswrite(STDOUT, "listening\n");
+    $talk = come(*STDIN);
+}
 # Whoever came by SSH need not know of it (exec).
 defined(my $pid = fork) or die "$!\n";
 if ($pid) {
+    # This session's other end is in another machine.
+    exit 0 if $held;
     my $file;
     open($file, '>', '/run/mvm/first.pid') && print({$file} "$pid\n") && close($file) && exit 0;
     kill 'KILL', $pid;
@@ -28,8 +36,16 @@ syscall($Mvm::setsid);
 for my $stream (*STDIN, *STDOUT, *STDERR) { open($stream, '+<', '/dev/null') or exit 1 }
 $SIG{PIPE} = 'IGNORE';
 
+# come [STREAM]: the next connection; it all ends where that stream does, first.
 sub come {
+    my ($stream) = @_;
     while (1) {
+        if ($stream) {
+            my $reads = '';
+            vec($reads, fileno $_, 1) = 1 for $server, $stream;
+            select($reads, undef, undef, undef);
+            exit 0 if vec($reads, fileno $stream, 1);
+        }
         my $from = accept(my $connection, $server) or next;
         return $connection if (unpack('S n a4', $from))[2] eq $cell;
     }
@@ -55,17 +71,21 @@ sub all {
     return 1;
 }
 
-my $talk = come();
+$talk //= come();
 all($talk, "listening\n");
 my ($now, $random, $names, $terminal, $accepted, $line) = unpack('(N/a*)6', exactly($talk, unpack('N', exactly($talk, 4))));
 Mvm::renew($now, $random) or exit 1;
-my @streams = map { come() } 1 .. ($terminal eq '' ? 3 : 2);
+my @streams = map { come() } 1 .. ($line eq '' ? 0 : $terminal eq '' ? 3 : 2);
 close $server;
 unlink '/run/mvm/first.pid';
 # The clock was set, so it has only names to hear.
 my $thawed;
 open($thawed, '|-', '/run/mvm/thawed', 'named') && print({$thawed} $names) && close($thawed) or exit 1;
 unlink '/run/mvm/hold';
+if ($line eq '') {
+    all($talk, "done\n");
+    exit 0;
+}
 for my $pair (split /\0/, $accepted) {
     my ($variable, $value) = split /=/, $pair, 2;
     $ENV{$variable} = $value;

@@ -5,13 +5,16 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::reach::{explain, now};
-use super::running::{existing, running};
+use super::run::has_begun;
+use super::running::{existing, resume, running};
 use super::which::Which;
 use super::{Context, exec, ssh_config};
 use crate::error::{Error, Result};
-use crate::microvm::session::Session;
-use crate::microvm::{self, Forked, ImageState, MachineName, Observed, Scope, Spec, Started, State, Thaw};
-use crate::shell::{self, Leash};
+use crate::microvm::session::{NOT_RUN, Session};
+use crate::microvm::{
+    self, Forked, ImageState, MachineName, Observed, Scope, Spec, Started, State, Thaw, Told,
+};
+use crate::shell::{self, Event, Leash};
 use crate::vmm::{Files, Kind, Vmm, memory};
 
 const EXAMPLES: &str = "\
@@ -72,16 +75,15 @@ pub fn run(context: &mut Context<'_>, args: &Fork) -> Result<ExitCode> {
             leashes.push(Some(context.leash(&clone.name)?));
         }
     }
-    let done = make(context, &observed, spec, &clones, kind).and_then(|()| {
+    let told = if args.command.is_empty() { Told::AtOnce } else { Told::First };
+    let done = make(context, &observed, spec, &clones, kind, told).and_then(|wait| {
         if args.command.is_empty() {
             Ok(ExitCode::SUCCESS)
         } else {
-            run_in(context, args, &clones, &mut leashes)
+            run_in(context, args, &clones, wait, &mut leashes)
         }
     });
-    for leash in leashes.iter_mut().filter_map(Option::take) {
-        leash.end()?;
-    }
+    remove(&mut leashes)?;
     if !args.command.is_empty() {
         let names: Vec<_> = clones.into_iter().map(|clone| clone.name).collect();
         ssh_config::forget(context.ui, &names);
@@ -108,14 +110,15 @@ fn clones(observed: &Observed, spec: &Spec, prefix: &MachineName, number: u8) ->
         .collect()
 }
 
-/// Makes them, and starts them all at once.
+/// Makes them, and starts them all at once. Of each, whether it waits for its first command to hear who it is.
 fn make(
     context: &mut Context<'_>,
     observed: &Observed,
     spec: &Spec,
     clones: &[Spec],
     kind: Kind,
-) -> Result<()> {
+    told: Told,
+) -> Result<Vec<bool>> {
     let name = &spec.name;
     let Some(ImageState::Usable(image)) = observed.image_by_id(&spec.image_id) else {
         return Err(Error::failure(format!("the image {} of `{name}` is gone", spec.image)));
@@ -135,6 +138,7 @@ fn make(
         let launch = vmm.launch(clone, &observed.host, &Files::of(image), now());
         let script =
             microvm::start((clone, None), image, &vmm, &launch, (keys, false), context.linux.door(), &thaw)?;
+        let script = microvm::told(script, told);
         Ok(if clone.idle.is_some() {
             microvm::with_idle(script, clone, kind, &observed.host)
         } else {
@@ -150,21 +154,27 @@ fn make(
         threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
     });
     context.ui.settle();
+    let mut wait = Vec::new();
     for (clone, started) in clones.iter().zip(started) {
         let started =
             started.map_err(|_| Error::failure(format!("`{}` could not be started", clone.name)))?;
         match started.map_err(super::with_remedy)? {
-            Started::Ready { lost: Some(why), .. } => context.ui.warn(format!(
-                "`{}` cannot go on from where `{name}` was: {why}; it is started from its disk",
-                clone.name
-            )),
-            Started::Ready { .. } | Started::Stale => {}
+            Started::Ready { lost, first, .. } => {
+                wait.push(first);
+                if let Some(why) = lost {
+                    context.ui.warn(format!(
+                        "`{}` cannot go on from where `{name}` was: {why}; it is started from its disk",
+                        clone.name
+                    ));
+                }
+            }
+            Started::Stale => wait.push(false),
             Started::Failed(trouble) => return Err(explain(&clone.name, &observed.host.home, &trouble)),
         }
     }
     let stood = Duration::from_millis(paused).as_secs_f64();
     context.ui.say(format!("From `{name}`, which stood still for {stood:.2} s: {}.", list(clones)));
-    Ok(())
+    Ok(wait)
 }
 
 fn list(clones: &[Spec]) -> String {
@@ -172,28 +182,40 @@ fn list(clones: &[Spec]) -> String {
     names.join(", ")
 }
 
-/// Runs the command in all of them; what each said is shown when it ends.
+/// Runs the command in all of them; what each said is shown when it ends. `first` tells of each whether it waits for a first command.
 fn run_in(
     context: &mut Context<'_>,
     args: &Fork,
     clones: &[Spec],
+    mut first: Vec<bool>,
     leashes: &mut [Option<Leash>],
 ) -> Result<ExitCode> {
     let (ended, results) = mpsc::channel();
-    for (index, clone) in clones.iter().enumerate() {
+    let begin = |context: &Context<'_>, index: usize, first: bool| -> Result<()> {
         let command = args.command.iter().map(|word| numbered(word, index + 1)).collect();
-        let call = context.linux.wrap(Session { command, ..Session::default() }.call(&clone.name));
-        let mut child = shell::start_piped(&call)?;
+        let (session, name) = (Session { command, ..Session::default() }, &clones[index].name);
+        let call = if first { session.first_call(name, true) } else { session.call(name) };
+        let mut child = shell::start_piped(&context.linux.wrap(call))?;
         drop(child.stdin.take());
         let ended = ended.clone();
         std::thread::spawn(move || ended.send((index, child.wait_with_output())));
+        Ok(())
+    };
+    for (index, first) in first.iter().enumerate() {
+        begin(context, index, *first)?;
     }
-    drop(ended);
     let mut codes = vec![None; clones.len()];
-    for (index, output) in results {
+    while codes.contains(&None) {
+        let (index, output) = results.recv().map_err(anyhow::Error::from)?;
         let Output { status, stdout, stderr } = output?;
-        let code = shell::exit_code(status);
-        context.ui.say(format!("==> {}: exit code {code}", clones[index].name));
+        let (code, name) = (shell::exit_code(status), &clones[index].name);
+        if code == NOT_RUN && std::mem::take(&mut first[index]) && !has_begun(context, name)? {
+            context.ui.event(Event::Log("the guest did not take its first command, so it is entered by SSH"));
+            resume(context, name)?;
+            begin(context, index, false)?;
+            continue;
+        }
+        context.ui.say(format!("==> {name}: exit code {code}"));
         if !stderr.is_empty() {
             context.ui.output(&String::from_utf8_lossy(&stderr));
         }
@@ -207,13 +229,22 @@ fn run_in(
         }
     }
     // Their sessions end with the machines.
-    for leash in leashes.iter_mut().filter_map(Option::take) {
-        leash.end()?;
-    }
+    remove(leashes)?;
     let codes: Vec<i32> = codes.into_iter().flatten().collect();
     let succeeded = args.first_success && codes.contains(&0);
     let failed = codes.into_iter().find(|code| *code != 0);
     Ok(if succeeded { ExitCode::SUCCESS } else { exec::exit_code(failed.unwrap_or(0)) })
+}
+
+/// Removes the machines of these leashes, all at once.
+fn remove(leashes: &mut [Option<Leash>]) -> Result<()> {
+    for leash in leashes.iter_mut().flatten() {
+        leash.let_go();
+    }
+    for leash in leashes.iter_mut().filter_map(Option::take) {
+        leash.end_at(microvm::GONE)?;
+    }
+    Ok(())
 }
 
 /// The word with the number in the place of each `{}`.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::{Config, debian, seed::Keys};
 use crate::microvm::{
     self, Frozen, Goal, Golden, ImageName, ImageState, Machine, MachineName, Observed, Port, Publication,
-    Scope, Spec, Started, Step, Thaw, UserName, Wanted, pending, plan,
+    Scope, Spec, Started, Step, Thaw, Told, UserName, Wanted, pending, plan,
 };
 use crate::project;
 use crate::shell::Event;
@@ -345,7 +345,7 @@ fn start(
         thaw,
     )?;
     if wanted.first && golden.is_some() {
-        script = script.input("FIRST", "yes");
+        script = microvm::told(script, Told::First);
     }
     if spec.idle.is_some() {
         let frozen = observed.machine(name).filter(|_| matches!(thaw, Thaw::Resume(_)));

@@ -1,8 +1,10 @@
 //! Machines that go on from the moment at which another one stands (resources/scripts/microvm/fork.sh).
 
-use super::steps::freezing;
+use super::session::FIRST;
+use super::steps::{Started, freezing};
 use super::{Frozen, HostFacts, Spec, observed};
 use crate::image::seed::Keys;
+use crate::network;
 use crate::script;
 use crate::shell::{Answer, Script};
 use crate::vmm::Kind;
@@ -40,5 +42,27 @@ pub fn fork(
     for clone in clones {
         lines.extend([clone.name.as_str().as_bytes(), b" ", &clone.line()?].concat());
     }
-    Ok(freezing(script, source, kind, host).payload(lines))
+    // What waits there in the machine itself is for nobody else to reach.
+    let waits = source.ports.iter().all(|port| port.guest != network::FIRST_PORT);
+    let port = if waits { network::FIRST_PORT.to_string() } else { String::new() };
+    Ok(freezing(script, source, kind, host).input("PORT", port).payload(lines))
+}
+
+/// How a machine that goes on from another one's memory hears who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// By its start.
+    AtOnce,
+    /// By whoever runs its first command (`Session::first_call`), where it waits for that.
+    First,
+}
+
+/// With what the start of a machine needs that was just made, and goes on from another one's memory.
+#[must_use]
+pub fn told(start: Script<Started>, told: Told) -> Script<Started> {
+    let start = start.input("FRESH", "yes");
+    match told {
+        Told::AtOnce => start.input("ADOPT", FIRST).input("PORT", network::FIRST_PORT.to_string()),
+        Told::First => start.input("FIRST", "yes"),
+    }
 }

@@ -34,7 +34,7 @@ pub use asked::{Changes, came_and_went, refuse_conflict, refuse_port_conflict};
 pub use change::{Change, at_next_start, grow, grows_now, move_to, rename, reset, set, write_change};
 pub use diagnosis::{Diagnosis, Remains, diagnose, stands, why};
 pub use environment::{Environment, is_name as is_variable_name};
-pub use fork::{Forked, fork};
+pub use fork::{Forked, Told, fork, told};
 pub use frozen::{Frozen, Thaw};
 pub use golden::Golden;
 pub use idle::Idle;

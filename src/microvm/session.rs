@@ -17,6 +17,8 @@ pub const SUSPENDED: i32 = 252;
 
 const LIB: &str = include_str!("../../resources/scripts/cell/lib.sh");
 const MACHINES: &str = include_str!("../../resources/scripts/microvm/lib.sh");
+/// What tells a guest that waits for that who it is, and runs its first command.
+pub(super) const FIRST: &str = include_str!("../../resources/scripts/microvm/first.pl");
 /// However mvm ends, what it started ends with it.
 const HANGING_ON: [&str; 3] = ["setpriv", "--pdeathsig", "TERM"];
 
@@ -48,7 +50,6 @@ impl Session<'_> {
     /// The same for a guest that waits for its first command (resources/guest/first.pl), which tells it who it is as well. A machine that
     /// `passes` is ended with the command.
     pub fn first_call(&self, name: &MachineName, passes: bool) -> Call {
-        const FIRST: &str = include_str!("../../resources/scripts/microvm/first.pl");
         // A language that is not installed Perl complains of, and options of the user's are not for it.
         let mut argv: Vec<OsString> =
             ["env", "LC_ALL=C", "PERL5OPT=", "PERL_UNICODE="].map(OsString::from).into();

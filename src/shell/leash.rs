@@ -17,6 +17,11 @@ impl Leash {
         Ok(Self(command.spawn()?))
     }
 
+    /// Lets it do what it waits for.
+    pub fn let_go(&mut self) {
+        drop(self.0.stdin.take());
+    }
+
     /// Lets it do what it waits for, and waits until that is done.
     pub fn end(mut self) -> Result<()> {
         self.end_until(None)?;
@@ -29,7 +34,7 @@ impl Leash {
     }
 
     fn end_until(&mut self, line: Option<&str>) -> Result<()> {
-        drop(self.0.stdin.take());
+        self.let_go();
         for said in self.0.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
             if Some(said?.as_str()) == line {
                 break;

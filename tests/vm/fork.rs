@@ -18,6 +18,15 @@ fn a_fork_goes_on_as_a_machine_of_its_own() {
         seen.stderr.contains("`tree`, which stood still for") && seen.stderr.contains("tree-1, tree-2"),
         "{seen}"
     );
+    // They heard who they are from what waited for that in the memory, and not by a connection; it does not stay where it waited.
+    for name in ["tree-1", "tree-2"] {
+        assert!(!host.machine(name).join("run/master").exists(), "{name}");
+    }
+    for name in ["tree", "tree-1", "tree-2"] {
+        wait_until("the end of what waited", || {
+            host.inside(name, "pgrep -f '[f]irst.pl' || true").is_empty()
+        });
+    }
     let who = "hostname; cat /etc/machine-id; cat /run/mvm/host_ed25519.pub; od -An -tx1 -N16 /dev/urandom";
     let mut identities = Vec::new();
     for name in ["tree", "tree-1", "tree-2"] {

@@ -1,7 +1,7 @@
 #!/usr/bin/perl -w
 # first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first.pl). One
 # program, in Perl: what enter.sh starts before it is through takes as long as all of this.
-# In: NAME, LINE (the command for the guest's shell), PORT, TERMINAL (yes|no: whether it is to have one), PASSES (yes|no: whether nobody needs the
+# In: NAME, LINE (the command for the guest's shell; empty for none: then whoever starts this has the machine's lock), PORT, TERMINAL (yes|no: whether it is to have one), PASSES (yes|no: whether nobody needs the
 #     machine when that has ended).
 # Ends as the command does; with 253 where nothing was run (then there is no run/began), with 255 where the guest went away.
 use strict;
@@ -31,8 +31,8 @@ syscall($prctl, PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
 my $home = $ENV{MVM_HOME} || ($ENV{XDG_DATA_HOME} || "$ENV{HOME}/.local/share") . '/mvm';
 chdir "$home/machines/$name" or leave(GONE);
 # Nobody else is to tell it meanwhile who it is.
-open(my $lock, '>>', "$home/locks/$name") or leave($code);
-flock($lock, LOCK_EX) or leave($code);
+my $lock;
+$line eq '' || open($lock, '>>', "$home/locks/$name") && flock($lock, LOCK_EX) or leave($code);
 -d 'run/origin' or leave($code);
 
 # process FILE: that very process whose PID, start time and boot id of the host a file of the cell's has; nothing where it is gone.
@@ -121,7 +121,8 @@ sub size {
     return ioctl(STDIN, TIOCGWINSZ, $size) ? join(' ', unpack('S4', $size)) : '24 80 0 0';
 }
 
-my $when = -e 'run/origin/later' ? 'later' : 'now';
+# One that passes nobody else enters in the next moment.
+my $when = -e 'run/origin/later' || $ENV{PASSES} eq 'yes' ? 'later' : 'now';
 my $names = "$when\n$name\n" . join('', map { content("keys/$_", BLOCK) } qw(id_ed25519.pub host_ed25519.pub host_ed25519));
 my $random = unpack('H*', content('/dev/urandom', 64));
 my $talk = comes();
@@ -135,8 +136,9 @@ my $now = sprintf('%d.%06d', $seconds, $nanos / 1000);
 my $accepted = join "\0", map { defined $ENV{$_} ? "$_=$ENV{$_}" : () } qw(COLORTERM NO_COLOR);
 my $request = pack('(N/a*)6', $now, $random, $names, $terminal eq 'yes' ? "$ENV{TERM} " . size() : '', $accepted, $line);
 all($talk, pack('N/a*', $request)) or leave($code);
-my ($in, $out, $err) = map { comes() } 1 .. ($terminal eq 'yes' ? 2 : 3);
+my ($in, $out, $err) = map { comes() } 1 .. ($line eq '' ? 0 : $terminal eq 'yes' ? 2 : 3);
 says($talk) eq 'done' or leave($code);
+leave(0) if $line eq '';
 # From here on it is run, and at most once.
 rename('run/origin', 'run/began') or leave($code);
 alarm 0;

@@ -1,5 +1,6 @@
 # microvm/fork: makes machines that go on from the moment at which this one stands; it goes on as well.
-# In: NAME, what vmm/freeze needs, "$@" the command that lets the guest write out its files; stdin a line for each new machine: its
+# In: NAME, what vmm/freeze needs, PORT (where the guest may wait for whoever goes on from its memory; empty where it may not), "$@" the
+#     command that lets the guest write out its files; stdin a line for each new machine: its
 #     name, and its vm.json.
 # Out: PAUSED (ms), SYNCED yes|no; FROZEN (the memory's meta, tabs for line ends); CLONE (its name) and the keys of each new machine.
 : "${NAME:?}" "${VMM:?}" "${MEMORY_BYTES:?}" "${PAUSE:?}" "${UNPAUSE:?}" "${SAVE:?}" "${META:?}"
@@ -16,43 +17,76 @@ needed=0
 shares_blocks || needed=$(($(stat -c '%b * %B' disk.img) * (${#clones[@]} + 1)))
 freeze_room yes "$needed"
 
+# hold_first COMMAND…: has the guest write out its files and then wait for whoever goes on from its memory, until `held` is closed;
+# COMMAND as guest_syncs has it. False where it does not; with more than 128 where nothing is heard of it.
+hold_first() {
+  local said='' status
+  ask_guest "${@:1:$#-1}" "/run/mvm/thawed held $PORT"
+  coproc "${ASK[@]}" 2>/dev/null
+  exec {held}>&"${COPROC[1]}"-
+  IFS= read -r -n 64 -t 30 said <&"${COPROC[0]}"
+  status=$?
+  [[ $said != listening ]] || return 0
+  exec {held}>&-
+  # An older mvm's says something else.
+  return $((status > 0 ? status : 1))
+}
+
 step "Forking $NAME"
 fork=$machines/.$NAME.fork
 # Of one that was killed.
 rm -rf "$fork"
 mkdir "$fork"
-# It is of use until all are made of it, and this machine's lock goes with the first of theirs.
+# It is of use until all are made of it.
 exec 7<"$fork"
 flock 7
 freeze_undone() { rm -rf "$fork"; }
 trap freeze_undone EXIT
-freeze_live "$fork" "$@"
+first=no sync=("$@")
+if [[ -n ${PORT:-} ]]; then
+  if hold_first "$@"; then
+    first=yes sync=()
+  elif (($? > 128)); then
+    sync=()
+  fi
+fi
+freeze_live "$fork" "${sync[@]}"
+if [[ $first == yes ]]; then
+  SYNCED=yes
+  exec {held}>&-
+fi
 checkpoint fork.frozen
 origin_keys . "$fork/frozen/origin"
+[[ $first == no ]] || : >"$fork/frozen/origin/first"
 rm -f "$fork/frozen/vm.json"
+# They are started at once. Whoever of them comes to it only after a loss of power has a disk that went on (start.sh).
+cp /proc/sys/kernel/random/boot_id "$fork/frozen/thawing"
 event . "forked: ${#clones[@]}"
 
-# make NAME JSON: one machine, by one rename.
+# make NAME JSON: one machine, as it is to be placed.
 make() {
-  local new=$machines/.$1.new
-  rm -rf "$new"
-  mkdir -p "$new/keys" "$new/run"
-  printf '%s\n' "$2" >"$new/vm.json"
+  local new=$fork/new/$1
   make_keys "$new/keys" "$1"
   go_on_from "$fork" "$new" || die no-space "the disk of \`$NAME\` could not be copied for \`$1\`"
+  printf '%s\n' "$2" >"$new/vm.json"
   event "$new" "forked from $NAME"
-  sync "$new/vm.json" "$new"/keys/*
-  checkpoint fork.made
-  mv -T "$new" "$machines/$1"
-  checkpoint fork.placed
+  made+=("$new/vm.json" "$new"/keys/*)
 }
+made=()
+for clone in "${clones[@]}"; do make "${clone%% *}" "${clone#* }"; done
+# For all at once, since it takes as long as for one.
+sync "${made[@]}"
+checkpoint fork.made
 # The machine's lock stays with this file descriptor: another fork of it would begin with the removal of this one's folder.
-exec 7>&9
+exec 6>&9
 for clone in "${clones[@]}"; do
-  lock "${clone%% *}"
-  make "${clone%% *}" "${clone#* }"
-  answer CLONE "${clone%% *}"
-  answer_keys "$machines/${clone%% *}" "${clone%% *}"
+  clone=${clone%% *}
+  lock "$clone"
+  [[ ! -e $machines/$clone ]] || die exists "there is a machine \`$clone\` already"
+  mv -T "$fork/new/$clone" "$machines/$clone"
+  checkpoint fork.placed
+  answer CLONE "$clone"
+  answer_keys "$machines/$clone" "$clone"
 done
 answer FROZEN "$(tr '\n' '\t' <"$fork/frozen/meta")"
 answer PAUSED "$FROZEN_FOR"

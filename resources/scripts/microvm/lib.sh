@@ -52,7 +52,7 @@ answer_phases() {
 # make_keys DIR NAME: a machine's own: with which it is entered, and by which it is known.
 make_keys() {
   local user host made=yes
-  mkdir -p "$1"
+  [[ -d $1 ]] || mkdir -p "$1"
   ssh-keygen -q -t ed25519 -N '' -C "mvm-$2" -f "$1/id_ed25519" </dev/null &
   user=$!
   ssh-keygen -q -t ed25519 -N '' -C "$2" -f "$1/host_ed25519" </dev/null &

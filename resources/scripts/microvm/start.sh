@@ -6,13 +6,14 @@
 #     where that does not matter), and the seed archive.
 #     MASTER (what opens a connection). For a suspended machine also THAW_DISK (the disk that its memory belongs to),
 #     THAW_ARGV (the VMM's words, where they were not kept), THAW_LOAD and UNPAUSE (what is said to it); FIRST (yes: who it is the guest hears
-#     from whoever enters first, by microvm/first.pl, where it waits for it).
+#     from whoever enters first, by microvm/first.pl, where it waits for it); ADOPT (that program, for this script to do it) and PORT (what for);
+#     FRESH (yes: fork.sh has just made all that it goes on from).
 # Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no, FIRST yes (it waits for that); LOST (why the memory was not resumed); PORT for each port; or TROUBLE
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
 : "${RULES:?}" "${RESOLVE:?}" "${NAMES:?}" "${SHUT:?}"
 # What only this script reads would be copied for each program that it starts, and for the cell's.
-export -n CELL INSIDE FORWARD RULES RESOLVE RESOLVER NAMES SHUT SUSPEND PORTS VMM_CONFIG MASTER THAW_DISK THAW_ARGV THAW_LOAD UNPAUSE
+export -n CELL INSIDE FORWARD RULES RESOLVE RESOLVER NAMES SHUT SUSPEND PORTS VMM_CONFIG MASTER THAW_DISK THAW_ARGV THAW_LOAD UNPAUSE ADOPT
 IFS= read -r vm_json
 IFS= read -r before
 lock "$NAME"
@@ -44,8 +45,7 @@ prepare() {
   fi
   # Where nobody would suspend it is none: who uses it would leave notes that nobody removes (use_machine).
   ((${IDLE:-0} == 0)) || mkdir -p run/uses
-  # One that goes on from a golden memory is new.
-  [[ $golden == yes ]] || trim_events
+  [[ $fresh == yes ]] || trim_events
   printf '%s\n' "$vm_json" >run/vm.json
   printf '%s' "$CELL" >run/cell.sh
   printf '%s' "$INSIDE" >run/inside.sh
@@ -107,7 +107,7 @@ launch_again() {
 thaw() {
   local words word boot load
   LOST=''
-  if [[ $golden == yes ]]; then
+  if [[ $fresh == yes ]]; then
     # create.sh has just looked.
     :
   elif [[ $(disk_identity disk.img) != "$THAW_DISK" ]]; then
@@ -133,12 +133,12 @@ thaw() {
     mapfile -t words <<<"$THAW_ARGV"
   fi
   supervise "${words[@]}"
-  # What comes of a golden memory passes anyway: both in one go.
+  # What comes of a golden memory passes anyway, and for others fork.sh has noted it: both in one go.
   load=$THAW_LOAD
-  [[ $golden == no ]] || load+=$'\n'$UNPAUSE
+  [[ $fresh == no ]] || load+=$'\n'$UNPAUSE
   if ! { vmm_open "${AS%% *}" && vmm_says "$load"; }; then
     LOST="${VMM_FAULT:-the VMM ended at once}"
-  elif [[ $golden == yes ]]; then
+  elif [[ $fresh == yes ]]; then
     checkpoint start.loaded
   else
     checkpoint start.loaded
@@ -175,7 +175,7 @@ thaw() {
 
 # adopt: the guest hears who it is now. False, with LOST as the reason, where it does not; then nothing of it runs.
 adopt() {
-  if ! greet; then
+  if ! { [[ -n ${ADOPT:-} && -e run/origin/first ]] && LINE='' TERMINAL=no PASSES=no perl -e "$ADOPT"; } && ! greet; then
     LOST='it did not take on who it is'
     cell_end .
     return 1
@@ -219,6 +219,7 @@ finish_restore
 check_resolver
 started=no resumed=no adopted=no golden=no supervisor=''
 [[ ! -e frozen/origin/later && ! -e run/origin/later ]] || golden=yes
+fresh=${FRESH:-$golden}
 # A supervisor without a VMM that has not begun is one at its end.
 if ! cell_alive "$machine" || { [[ -s run/vmm ]] && ! cell_vmm "$machine"; }; then
   started=yes
