@@ -26,8 +26,9 @@ pub const GUEST_MAC: &str = "06:00:ac:10:00:02";
 pub const DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// What pasta passes on to the host's resolver. The guest has it by [`DNS`] alone.
 pub const UPSTREAM: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
-/// Where a guest that goes on from a golden memory waits for its first command (resources/guest/first.pl): nothing else runs there yet.
-pub const FIRST_PORT: u16 = 7391;
+/// Where a guest that goes on from another one's memory waits to hear who it is (resources/guest/first.pl). Root's alone in a guest, and of
+/// those that are kept for experiments (RFC 4727).
+pub const FIRST_PORT: u16 = 1022;
 /// Bytes; what Ethernet has everywhere.
 pub const MTU: u16 = 1500;
 

@@ -70,12 +70,17 @@ make() {
   go_on_from "$fork" "$new" || die no-space "the disk of \`$NAME\` could not be copied for \`$1\`"
   printf '%s\n' "$2" >"$new/vm.json"
   event "$new" "forked from $NAME"
-  made+=("$new/vm.json" "$new"/keys/*)
 }
-made=()
-for clone in "${clones[@]}"; do make "${clone%% *}" "${clone#* }"; done
+makers=() failed=no
+for clone in "${clones[@]}"; do
+  make "${clone%% *}" "${clone#* }" &
+  makers+=($!)
+done
+for maker in "${makers[@]}"; do wait "$maker" || failed=yes; done
+# Which of them it was, and why, it has said.
+[[ $failed == no ]] || exit 1
 # For all at once, since it takes as long as for one.
-sync "${made[@]}"
+sync "$fork"/new/*/{vm.json,keys/*}
 checkpoint fork.made
 # The machine's lock stays with this file descriptor: another fork of it would begin with the removal of this one's folder.
 exec 6>&9

@@ -210,8 +210,11 @@ finish_restore() {
   rm -rf restore
 }
 
-# write_spec TEXT: the machine's vm.json anew, in the folder that this script is in.
+# write_spec TEXT: the machine's vm.json anew, in the folder that this script is in, unless that says so already.
 write_spec() {
+  local now=''
+  { IFS= read -r now <vm.json; } 2>/dev/null || true
+  [[ $now != "$1" ]] || return 0
   printf '%s\n' "$1" >vm.json.new || die no-space "cannot write $PWD/vm.json"
   sync vm.json.new
   checkpoint spec.written

@@ -259,9 +259,10 @@ else
 fi
 
 # await_guest: waits until the guest takes connections, or ends, and tells by `ready`. Without a fork: the console is read as it grows, a read
-# that times out is the clock. Where there is one processor this is taken from the guest.
+# that times out is the clock. Where there is one processor this is taken from the guest, so it looks seldom until something is about to come.
 await_guest() {
-  local console clock chunk heard=no
+  local console clock chunk heard=no pace=0.05
+  [[ ! -e run/up ]] || pace=0.02
   exec {console}<console.log {clock}<> <(:)
   uptime
   text='' ready=no began=$UPTIME
@@ -282,7 +283,7 @@ await_guest() {
     elif [[ -s run/cell ]] && ! cell_alive "$machine"; then
       break
     fi
-    read -r -t 0.02 -u "$clock" _ || true
+    read -r -t "$pace" -u "$clock" _ || true
   done
   # What it said just before it ended.
   [[ $ready == yes ]] || hears
@@ -296,6 +297,7 @@ hears() {
   IFS= read -r -N 65536 -u "$console" chunk 2>/dev/null || [[ -n $chunk ]] || return 0
   text+=$chunk
   # A mark may be cut by the end of a read.
+  [[ $seam$chunk != *'mvm: '[0-9]*' network'* ]] || pace=0.01
   [[ $seam$chunk != *'mvm: '[0-9]*' sshd'* ]] || heard=yes
   # A chatty guest must not make this slow.
   ((${#text} <= 8192)) || text=${text: -4096}

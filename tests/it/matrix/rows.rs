@@ -67,7 +67,6 @@ pub(super) const ROWS: &[Row] = &[
             "create.placed",
             "sends microvm/start",
             "start.locked",
-            "spec.written",
             "start.prepared",
             "start.written",
             "start.supervised",
