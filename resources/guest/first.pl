@@ -2,20 +2,23 @@
 # first: waits in a memory for whoever goes on from it, and runs the first command of the machine that this becomes
 # (microvm/first.pl is the other end). It takes what an SSH server and its session would: it is in the memory as it is, and nobody else can come
 # before the first command does. It came by a session, so the command finds the environment and the folder of one.
-# Arguments: the port that it listens on, and `held` where the machine goes on that the memory is of: there it ends with the input of the session that
-# it came by, and in the others with whoever comes. Only the cell's own side of the network is answered, once.
+# Arguments: the port that it listens on, and `held` where the machine goes on that the memory is of: there it ends when it hears a word by the
+# session that it came by, in the others with whoever comes. That session may break off in either: then it waits a minute more. Only the cell's own side
+# of the network is answered, once.
 # First the connection comes by which both speak: this says `listening`, hears what time it is, randomness, who the machine is (as thawed
 # has it), the terminal (KIND and four numbers, or nothing), what the far end's environment adds and the command for a shell (nothing for none); says `done` when the machine is that, runs the command when
 # it hears `go`, and says `exit N` when that ended. Then those of the command's streams: input, output and, without a terminal, errors.
 use strict;
 require '/run/mvm/renew.pl';
 
-use constant { AF_INET => 2, SOCK_STREAM => 1, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };
+use constant { AF_INET => 2, SOCK_STREAM => 1, SOL_SOCKET => 1, SO_REUSEADDR => 2, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };
 use constant { F_SETFL => 4, O_NONBLOCK => 2048, EAGAIN => 11 };
 my ($guest, $cell) = (pack('C4', 172, 16, 0, 2), pack('C4', 172, 16, 0, 1));
 my ($port, $held) = @ARGV;
 
 socket(my $server, AF_INET, SOCK_STREAM, 0) or die "$!\n";
+# Of a fork's machine another fork may be made at once.
+setsockopt($server, SOL_SOCKET, SO_REUSEADDR, pack('i', 1));
 bind($server, pack('S n a4 x8', AF_INET, $port, $guest)) && listen($server, 9) or die "$!\n";
 my $talk;
 if ($held) {
@@ -36,15 +39,20 @@ syscall($Mvm::setsid);
 for my $stream (*STDIN, *STDOUT, *STDERR) { open($stream, '+<', '/dev/null') or exit 1 }
 $SIG{PIPE} = 'IGNORE';
 
-# come [STREAM]: the next connection; it all ends where that stream does, first.
+# come [STREAM]: the next connection; it all ends with a word by that stream, or a minute after that has ended.
 sub come {
     my ($stream) = @_;
+    my $seconds;
     while (1) {
-        if ($stream) {
+        if ($held) {
             my $reads = '';
-            vec($reads, fileno $_, 1) = 1 for $server, $stream;
-            select($reads, undef, undef, undef);
-            exit 0 if vec($reads, fileno $stream, 1);
+            vec($reads, fileno $_, 1) = 1 for $server, $stream ? $stream : ();
+            select($reads, undef, undef, $seconds) or exit 0;
+            if ($stream && vec($reads, fileno $stream, 1)) {
+                sysread($stream, my $word, 1) and exit 0;
+                ($stream, $seconds) = (undef, 60);
+                next;
+            }
         }
         my $from = accept(my $connection, $server) or next;
         return $connection if (unpack('S n a4', $from))[2] eq $cell;

@@ -23,7 +23,7 @@ checkpoint() {
   [[ ${MVM_CHECKPOINT-} == "$1="* ]] || return 0
   local file=${MVM_CHECKPOINT#*=} clock
   exec {clock}<> <(:)
-  [[ -e $file.passed ]] || { echo "$BASHPID" >"$file.new" && mv "$file.new" "$file"; }
+  [[ -e $file.passed ]] || { echo "$BASHPID" >"$file.$BASHPID" && mv "$file.$BASHPID" "$file"; }
   until [[ -e $file.passed ]]; do read -r -t 0.01 -u "$clock" _ || true; done
   exec {clock}>&-
 }

@@ -5,14 +5,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::reach::{explain, now};
-use super::run::has_begun;
 use super::running::{existing, resume, running};
 use super::which::Which;
 use super::{Context, exec, ssh_config};
 use crate::error::{Error, Result};
 use crate::microvm::session::{NOT_RUN, Session};
 use crate::microvm::{
-    self, Forked, ImageState, MachineName, Observed, Scope, Spec, Started, State, Thaw, Told,
+    self, Forked, ImageState, Machine, MachineName, Observed, Port, Scope, Spec, Started, State, Thaw, Told,
 };
 use crate::shell::{self, Event, Leash};
 use crate::vmm::{Files, Kind, Vmm, memory};
@@ -76,7 +75,10 @@ pub fn run(context: &mut Context<'_>, args: &Fork) -> Result<ExitCode> {
         }
     }
     let told = if args.command.is_empty() { Told::AtOnce } else { Told::First };
-    let done = make(context, &observed, spec, &clones, kind, told).and_then(|wait| {
+    // Those of a machine that runs change in what it was asked to be alone.
+    let asked = machine.spec.iter().flat_map(|spec| &spec.ports);
+    let ports: Vec<_> = spec.ports.iter().chain(asked).copied().collect();
+    let done = make(context, &observed, (spec, &ports), &clones, kind, told).and_then(|wait| {
         if args.command.is_empty() {
             Ok(ExitCode::SUCCESS)
         } else {
@@ -114,7 +116,7 @@ fn clones(observed: &Observed, spec: &Spec, prefix: &MachineName, number: u8) ->
 fn make(
     context: &mut Context<'_>,
     observed: &Observed,
-    spec: &Spec,
+    (spec, ports): (&Spec, &[Port]),
     clones: &[Spec],
     kind: Kind,
     told: Told,
@@ -127,7 +129,7 @@ fn make(
         .ok_or_else(|| Error::failure(format!("{} is not installed any more", kind.title())))?;
     let vmm = Vmm::resuming(kind, program, &observed.host);
     let Forked { frozen, keys, paused, synced } =
-        context.run(&microvm::fork(spec, clones, kind, &observed.host)?)?;
+        context.run(&microvm::fork(spec, ports, clones, kind, &observed.host)?)?;
     if !synced {
         context
             .ui
@@ -209,11 +211,19 @@ fn run_in(
         let (index, output) = results.recv().map_err(anyhow::Error::from)?;
         let Output { status, stdout, stderr } = output?;
         let (code, name) = (shell::exit_code(status), &clones[index].name);
-        if code == NOT_RUN && std::mem::take(&mut first[index]) && !has_begun(context, name)? {
-            context.ui.event(Event::Log("the guest did not take its first command, so it is entered by SSH"));
-            resume(context, name)?;
-            begin(context, index, false)?;
-            continue;
+        if code == NOT_RUN && std::mem::take(&mut first[index]) {
+            let again = still_waits(context, name).and_then(|waits| {
+                if waits {
+                    resume(context, name)?;
+                    begin(context, index, false)?;
+                }
+                Ok(waits)
+            });
+            match again {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => context.ui.warn(format!("`{name}`: {:#}", error.source)),
+            }
         }
         context.ui.say(format!("==> {name}: exit code {code}"));
         if !stderr.is_empty() {
@@ -234,6 +244,18 @@ fn run_in(
     let succeeded = args.first_success && codes.contains(&0);
     let failed = codes.into_iter().find(|code| *code != 0);
     Ok(if succeeded { ExitCode::SUCCESS } else { exec::exit_code(failed.unwrap_or(0)) })
+}
+
+/// Whether it runs, and nothing was run in it: it waits for its first command, and did not take that.
+fn still_waits(context: &mut Context<'_>, name: &MachineName) -> Result<bool> {
+    let observed = context.look(Scope { machine: Some(name), probe: false })?;
+    let waits =
+        |machine: &Machine| !machine.began && matches!(machine.state, State::Running(_) | State::Booting(_));
+    let waits = observed.machine(name).is_some_and(waits);
+    if waits {
+        context.ui.event(Event::Log("the guest did not take its first command, so it is entered by SSH"));
+    }
+    Ok(waits)
 }
 
 /// Removes the machines of these leashes, all at once.

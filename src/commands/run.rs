@@ -195,7 +195,7 @@ fn run_in(
 }
 
 /// Whether the first command was run. It may end as if it had not been.
-pub(super) fn has_begun(context: &mut Context<'_>, name: &MachineName) -> Result<bool> {
+fn has_begun(context: &mut Context<'_>, name: &MachineName) -> Result<bool> {
     let observed = context.look(Scope { machine: Some(name), probe: false })?;
     Ok(observed.machine(name).is_some_and(|machine| machine.began))
 }

@@ -2,7 +2,7 @@
 
 use super::session::FIRST;
 use super::steps::{Started, freezing};
-use super::{Frozen, HostFacts, Spec, observed};
+use super::{Frozen, HostFacts, Port, Spec, observed};
 use crate::image::seed::Keys;
 use crate::network;
 use crate::script;
@@ -22,9 +22,11 @@ pub struct Forked {
     pub synced: bool,
 }
 
-/// Makes the machines `clones`, none of which is there yet, of the memory and disk of `source`, which goes on.
+/// Makes the machines `clones`, none of which is there yet, of the memory and disk of `source`, which goes on, and whose `ports` are
+/// published.
 pub fn fork(
     source: &Spec,
+    ports: &[Port],
     clones: &[Spec],
     kind: Kind,
     host: &HostFacts,
@@ -43,7 +45,7 @@ pub fn fork(
         lines.extend([clone.name.as_str().as_bytes(), b" ", &clone.line()?].concat());
     }
     // What waits there in the machine itself is for nobody else to reach.
-    let waits = source.ports.iter().all(|port| port.guest != network::FIRST_PORT);
+    let waits = ports.iter().all(|port| port.guest != network::FIRST_PORT);
     let port = if waits { network::FIRST_PORT.to_string() } else { String::new() };
     Ok(freezing(script, source, kind, host).input("PORT", port).payload(lines))
 }

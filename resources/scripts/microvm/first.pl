@@ -1,5 +1,5 @@
 #!/usr/bin/perl -w
-# first: tells a guest that goes on from a golden memory who it is, and runs its first command, by what waits for that in it (guest/first.pl). One
+# first: tells a guest that goes on from another one's memory who it is, and runs its first command, by what waits for that in it (guest/first.pl). One
 # program, in Perl: what enter.sh starts before it is through takes as long as all of this.
 # In: NAME, LINE (the command for the guest's shell; empty for none: then whoever starts this has the machine's lock), PORT, TERMINAL (yes|no: whether it is to have one), PASSES (yes|no: whether nobody needs the
 #     machine when that has ended).
@@ -110,7 +110,8 @@ sub says {
     until ($said =~ /\n/) {
         waits([$talk], []);
         my $count = sysread($talk, $said, 4096, length $said);
-        leave($code) if defined $count ? !$count : !again();
+        # No line of a guest's that is as it should be has no end.
+        leave($code) if length $said > BLOCK || (defined $count ? !$count : !again());
     }
     (my $line, $said) = split /\n/, $said, 2;
     return $line;
@@ -125,8 +126,11 @@ sub size {
 my $when = -e 'run/origin/later' || $ENV{PASSES} eq 'yes' ? 'later' : 'now';
 my $names = "$when\n$name\n" . join('', map { content("keys/$_", BLOCK) } qw(id_ed25519.pub host_ed25519.pub host_ed25519));
 my $random = unpack('H*', content('/dev/urandom', 64));
+# A guest with a firewall of its own may not let it through.
+alarm 10;
 my $talk = comes();
 says($talk) eq 'listening' or leave($code);
+alarm 60;
 # The time is that of the moment at which the guest listens.
 my $time = pack('q2');
 syscall($clock_gettime, 0, $time);
@@ -198,7 +202,10 @@ until (defined $status && !@outputs) {
     }
     if ($now{$talk}) {
         my $count = sysread($talk, $said, 4096, length $said);
-        if ($count) { $status = $1 if $said =~ /\Aexit ([0-9]+)\n/ }
+        if ($count) {
+            $status = $1 if $said =~ /\Aexit ([0-9]+)\n/;
+            leave($code) if length $said > BLOCK;
+        }
         elsif (defined $count || !again()) { leave($code) }
     }
     # What the guest had said before is here by now.

@@ -17,7 +17,7 @@ needed=0
 shares_blocks || needed=$(($(stat -c '%b * %B' disk.img) * (${#clones[@]} + 1)))
 freeze_room yes "$needed"
 
-# hold_first COMMAND…: has the guest write out its files and then wait for whoever goes on from its memory, until `held` is closed;
+# hold_first COMMAND…: has the guest write out its files and then wait for whoever goes on from its memory, until `held` is written to;
 # COMMAND as guest_syncs has it. False where it does not; with more than 128 where nothing is heard of it.
 hold_first() {
   local said='' status
@@ -28,6 +28,7 @@ hold_first() {
   status=$?
   [[ $said != listening ]] || return 0
   exec {held}>&-
+  ((status <= 128)) || kill "$COPROC_PID" 2>/dev/null || true
   # An older mvm's says something else.
   return $((status > 0 ? status : 1))
 }
@@ -53,14 +54,14 @@ fi
 freeze_live "$fork" "${sync[@]}"
 if [[ $first == yes ]]; then
   SYNCED=yes
+  echo over >&"$held" || true
   exec {held}>&-
 fi
 checkpoint fork.frozen
 origin_keys . "$fork/frozen/origin"
 [[ $first == no ]] || : >"$fork/frozen/origin/first"
 rm -f "$fork/frozen/vm.json"
-# They are started at once. Whoever of them comes to it only after a loss of power has a disk that went on (start.sh).
-cp /proc/sys/kernel/random/boot_id "$fork/frozen/thawing"
+read -r boot </proc/sys/kernel/random/boot_id
 event . "forked: ${#clones[@]}"
 
 # make NAME JSON: one machine, as it is to be placed.
@@ -69,6 +70,8 @@ make() {
   make_keys "$new/keys" "$1"
   go_on_from "$fork" "$new" || die no-space "the disk of \`$NAME\` could not be copied for \`$1\`"
   printf '%s\n' "$2" >"$new/vm.json"
+  # They are started at once. Whoever of them comes to it only after a loss of power has a disk that may have gone on (start.sh).
+  printf '%s\n' "$boot" >"$new/frozen/thawing"
   event "$new" "forked from $NAME"
 }
 makers=() failed=no
@@ -80,7 +83,7 @@ for maker in "${makers[@]}"; do wait "$maker" || failed=yes; done
 # Which of them it was, and why, it has said.
 [[ $failed == no ]] || exit 1
 # For all at once, since it takes as long as for one.
-sync "$fork"/new/*/{vm.json,keys/*}
+sync "$fork"/new/*/{vm.json,keys/*,frozen/thawing,frozen}
 checkpoint fork.made
 # The machine's lock stays with this file descriptor: another fork of it would begin with the removal of this one's folder.
 exec 6>&9

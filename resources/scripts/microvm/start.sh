@@ -7,7 +7,7 @@
 #     MASTER (what opens a connection). For a suspended machine also THAW_DISK (the disk that its memory belongs to),
 #     THAW_ARGV (the VMM's words, where they were not kept), THAW_LOAD and UNPAUSE (what is said to it); FIRST (yes: who it is the guest hears
 #     from whoever enters first, by microvm/first.pl, where it waits for it); ADOPT (that program, for this script to do it) and PORT (what for);
-#     FRESH (yes: fork.sh has just made all that it goes on from).
+#     FRESH (yes: all that it goes on from was just made).
 # Out: STALE yes where vm.json was changed meanwhile, and nothing was done; else PID; STARTED yes|no; RESUMED yes, GREETED no, FIRST yes (it waits for that); LOST (why the memory was not resumed); PORT for each port; or TROUBLE
 #     exited|silent with EXIT and CONSOLE lines.
 : "${NAME:?}" "${IMAGE:?}" "${DISK_BYTES:?}" "${AS:?}" "${BOOT_SECONDS:?}" "${CELL:?}" "${INSIDE:?}" "${FORWARD:?}"
@@ -108,7 +108,7 @@ thaw() {
   local words word boot load
   LOST=''
   if [[ $fresh == yes ]]; then
-    # create.sh has just looked.
+    # create.sh has just looked, or fork.sh made it.
     :
   elif [[ $(disk_identity disk.img) != "$THAW_DISK" ]]; then
     LOST='its disk was changed meanwhile'
@@ -175,8 +175,12 @@ thaw() {
 
 # adopt: the guest hears who it is now. False, with LOST as the reason, where it does not; then nothing of it runs.
 adopt() {
-  if ! { [[ -n ${ADOPT:-} && -e run/origin/first ]] && LINE='' TERMINAL=no PASSES=no perl -e "$ADOPT"; } && ! greet; then
+  if ! { [[ -n ${ADOPT:-} && -e run/origin/first ]] && LINE='' TERMINAL=no PASSES=no PERL5OPT='' PERL_UNICODE='' perl -e "$ADOPT"; } && ! greet; then
     LOST='it did not take on who it is'
+    # What tells the next boot that the disk is another machine's still.
+    rm -rf frozen
+    mkdir frozen
+    mv run/origin frozen/origin
     cell_end .
     return 1
   fi

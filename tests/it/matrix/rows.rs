@@ -182,6 +182,12 @@ pub(super) const ROWS: &[Row] = &[
         ],
     ),
     row(
+        &["fork", "web", "-n", "2", "--", "true"],
+        Running,
+        Data::Last,
+        &["fork.placed", "start.loaded", "start.ready", "remove.ended"],
+    ),
+    row(
         &["exec", "--checkpoint", "web", "--", "true"],
         Running,
         Data::Last,
