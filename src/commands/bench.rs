@@ -238,7 +238,7 @@ fn scale(context: &mut Context<'_>, machines: u32, flags: &[OsString]) -> Result
     let names: Vec<MachineName> = (1..=machines)
         .map(|number| format!("{prefix}-{number}").parse().map_err(Error::failure))
         .collect::<Result<_>>()?;
-    let leashes = names.iter().map(|name| context.leash(name)).collect::<std::io::Result<Vec<_>>>()?;
+    let leashes = names.iter().map(|name| context.leash(name)).collect::<Result<Vec<_>>>()?;
     let measured = scale_leashed(context, &names, flags);
     for leash in leashes {
         leash.end()?;

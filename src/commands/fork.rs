@@ -129,7 +129,7 @@ fn make(
         .ok_or_else(|| Error::failure(format!("{} is not installed any more", kind.title())))?;
     let vmm = Vmm::resuming(kind, program, &observed.host);
     let Forked { frozen, keys, paused, synced } =
-        context.run(&microvm::fork(spec, ports, clones, kind, &observed.host)?)?;
+        context.run(&microvm::fork((spec, ports), (clones, told), kind, &observed.host)?)?;
     if !synced {
         context
             .ui

@@ -138,9 +138,9 @@ impl Context<'_> {
     }
 
     /// What removes the machine `name` when mvm ends, in whatever way: held from before there is anything to remove.
-    pub fn leash(&self, name: &MachineName) -> std::io::Result<Leash> {
-        let call = microvm::leash(name).call(self.linux.is_root());
-        Leash::start(&self.linux.wrap_apart(call))
+    pub fn leash(&self, name: &MachineName) -> Result<Leash> {
+        let call = microvm::leash(name)?.call(self.linux.is_root());
+        Ok(Leash::start(&self.linux.wrap_apart(call))?)
     }
 
     /// This program once more, which then goes on by itself.

@@ -398,7 +398,8 @@ fn golden(observed: &Observed, spec: &Spec) -> Result<Option<Golden>> {
 
 /// Makes a golden memory of a machine that was just booted. Where that fails the next one boots as well.
 fn make_golden(context: &mut Context<'_>, observed: &Observed, golden: &Golden, spec: &Spec, vmm: &Vmm) {
-    let said = match context.run(&golden.make(spec, vmm, &observed.host)) {
+    let made = golden.make(spec, vmm, &observed.host).map_err(Error::from);
+    let said = match made.and_then(|script| context.run(&script)) {
         Ok(Some(paused)) => {
             format!("a golden memory is kept, for the next run; the machine stood still for {paused} ms")
         }

@@ -1,5 +1,6 @@
 //! Machines that go on from the moment at which another one stands (resources/scripts/microvm/fork.sh).
 
+use super::keys::NewKeys;
 use super::session::FIRST;
 use super::steps::{Started, freezing};
 use super::{Frozen, HostFacts, Port, Spec, observed};
@@ -25,12 +26,11 @@ pub struct Forked {
 /// Makes the machines `clones`, none of which is there yet, of the memory and disk of `source`, which goes on, and whose `ports` are
 /// published.
 pub fn fork(
-    source: &Spec,
-    ports: &[Port],
-    clones: &[Spec],
+    (source, ports): (&Spec, &[Port]),
+    (clones, told): (&[Spec], Told),
     kind: Kind,
     host: &HostFacts,
-) -> serde_json::Result<Script<Forked>> {
+) -> anyhow::Result<Script<Forked>> {
     let read = |answer: &Answer| {
         Ok(Forked {
             frozen: Frozen::read(answer.get::<String>("FROZEN")?.split('\t'), ""),
@@ -42,12 +42,14 @@ pub fn fork(
     let script = script!("microvm/fork" with ["cell/lib", "microvm/lib", "vmm/lib", "vmm/freeze"], read);
     let mut lines = Vec::new();
     for clone in clones {
-        lines.extend([clone.name.as_str().as_bytes(), b" ", &clone.line()?].concat());
+        let name = clone.name.as_str();
+        lines.extend([name.as_bytes(), b" ", &clone.line()?, NewKeys::make(name)?.line()].concat());
     }
     // What waits there in the machine itself is for nobody else to reach.
     let waits = ports.iter().all(|port| port.guest != network::FIRST_PORT);
     let port = if waits { network::FIRST_PORT.to_string() } else { String::new() };
-    Ok(freezing(script, source, kind, host).input("PORT", port).payload(lines))
+    let entered = if told == Told::AtOnce { "yes" } else { "no" };
+    Ok(freezing(script, source, kind, host).input("PORT", port).input("ENTERED", entered).payload(lines))
 }
 
 /// How a machine that goes on from another one's memory hears who it is.

@@ -1,6 +1,7 @@
 //! Golden memories: those of machines that were started and have run nobody's command, from which `mvm run` goes on
 //! (resources/scripts/golden).
 
+use super::keys::NewKeys;
 use super::steps::freezing;
 use super::{Frozen, HostFacts, Spec, UserName, ssh};
 use crate::digest::Sha256;
@@ -14,7 +15,7 @@ use crate::shell::{Answer, Script};
 use crate::vmm::{Files, Vmm};
 
 /// The name that stands for any machine's where a key is made of it.
-const ANY: &str = "golden";
+pub(super) const ANY: &str = "golden";
 
 /// Which golden memory a new machine goes on from, or makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,14 +70,15 @@ impl Golden {
 
     /// Keeps the memory and disk of the machine `spec`, which has just been started; the answer is how long it stood still, in
     /// milliseconds, or nothing where there was one already.
-    pub fn make(&self, spec: &Spec, vmm: &Vmm, host: &HostFacts) -> Script<Option<u64>> {
+    pub fn make(&self, spec: &Spec, vmm: &Vmm, host: &HostFacts) -> anyhow::Result<Script<Option<u64>>> {
         let script = script!("golden/make" with ["cell/lib", "microvm/lib", "vmm/lib", "vmm/freeze"], |answer: &Answer| {
             answer.optional("PAUSED")
         });
-        freezing(script, spec, vmm.kind, host)
+        Ok(freezing(script, spec, vmm.kind, host)
             .input("GOLDEN", self.key.as_str())
             .input("FACTS", self.facts.as_str())
             .input("FIRST_PORT", network::FIRST_PORT.to_string())
             .input("MASTER", ssh::master(&spec.name).join("\n"))
+            .payload(NewKeys::make(ANY)?.line()))
     }
 }

@@ -10,6 +10,7 @@ mod frozen;
 mod golden;
 mod idle;
 mod kept;
+mod keys;
 mod leftover;
 mod mount;
 mod net;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::keys::NewKeys;
 use super::overlay::{Difference, differences};
 use super::steps::{freezing, syncing};
 use super::{Frozen, HostFacts, Machine, MachineName, Spec};
@@ -308,14 +309,14 @@ pub fn restore(name: &SnapshotName, home: &str, memory: bool, used_up: bool) -> 
 }
 
 /// Makes the machine `spec` of the snapshot, with its memory or without; the answer is as that of [`restore`].
-pub fn clone(name: &SnapshotName, spec: &Spec, memory: bool) -> serde_json::Result<Script<Option<String>>> {
+pub fn clone(name: &SnapshotName, spec: &Spec, memory: bool) -> anyhow::Result<Script<Option<String>>> {
     let script = script!("snapshot/clone" with ["cell/lib", "microvm/lib", "vmm/lib", "snapshot/lib"], |answer| answer.optional("LOST"));
     Ok(script
         .input("NAME", name.machine.as_str())
         .input("TAG", name.tag.as_str())
         .input("NEW_NAME", spec.name.as_str())
         .input("MEMORY", if memory { "yes" } else { "no" })
-        .payload(spec.line()?))
+        .payload([&spec.line()?, NewKeys::make(spec.name.as_str())?.line()].concat()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The scripts that do the steps, and what they answer.
 
+use super::golden::ANY;
+use super::keys::NewKeys;
 use super::publish::{self, FORWARD, PortStates};
 use super::ssh;
 use super::{Frozen, Golden, HostFacts, Idle, MachineName, Spec, Thaw, observed};
@@ -77,7 +79,7 @@ pub struct Created {
 }
 
 /// Makes the machine; it goes on from the memory `golden` where that is there.
-pub fn create(spec: &Spec, golden: Option<&Golden>) -> serde_json::Result<Script<Created>> {
+pub fn create(spec: &Spec, golden: Option<&Golden>) -> anyhow::Result<Script<Created>> {
     let read = |answer: &Answer| {
         let frozen = answer.text("FROZEN").map(|meta| Frozen::read(meta.split('\t'), ""));
         let keys = answer.text("CREATED").and_then(|name| observed::keys(answer, name));
@@ -87,7 +89,7 @@ pub fn create(spec: &Spec, golden: Option<&Golden>) -> serde_json::Result<Script
         .input("GOLDEN", golden.map_or("", |golden| golden.key.as_str()))
         .input("NAME", spec.name.as_str())
         .input("DISK_BYTES", spec.disk_bytes.bytes().to_string())
-        .payload(spec.line()?))
+        .payload([&spec.line()?, NewKeys::make(spec.name.as_str())?.line()].concat()))
 }
 
 /// Starts the machine, or waits for one that is starting. One that was there still has to be as `before` says. Where it is to `hold`,
@@ -179,8 +181,9 @@ fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
 pub const GONE: &str = "GONE=yes";
 
 /// What removes the machine when its standard input ends.
-pub fn leash(name: &MachineName) -> Script<()> {
-    script!("microvm/leash" with ["cell/lib", "microvm/lib"], |_| Ok(())).input("NAME", name.as_str())
+pub fn leash(name: &MachineName) -> anyhow::Result<Script<()>> {
+    let script = script!("microvm/leash" with ["cell/lib", "microvm/lib"], |_| Ok(()));
+    Ok(script.input("NAME", name.as_str()).payload(NewKeys::make(ANY)?.line()))
 }
 
 /// Which of the machines are suspended.

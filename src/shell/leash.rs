@@ -1,20 +1,25 @@
 //! A command that outlives mvm by a moment: its standard input ends when mvm does, however that comes.
 
-use std::io::{BufRead, BufReader, Result};
+use std::io::{BufRead, BufReader, Result, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 
-use super::Call;
+use super::{Call, Payload};
 
 pub struct Leash(Child);
 
 impl Leash {
-    /// Starts `call`, in a process group of its own: what a terminal sends to mvm's does not reach it.
+    /// Starts `call`, which reads its bytes first, in a process group of its own: what a terminal sends to mvm's does not reach it.
     pub fn start(call: &Call) -> Result<Self> {
         tracing::debug!(argv = ?super::Shortened(&call.argv), "run on a leash");
         let mut command = call.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        Ok(Self(command.spawn()?))
+        let mut child = command.spawn()?;
+        if let (Some(stdin), Some(Payload::Bytes(bytes))) = (&mut child.stdin, &call.stdin) {
+            // No more than a pipe takes at once.
+            stdin.write_all(bytes)?;
+        }
+        Ok(Self(child))
     }
 
     /// Lets it do what it waits for.
@@ -52,11 +57,13 @@ mod tests {
     fn the_end_of_its_input_is_its_signal() {
         let dir = tempfile::tempdir().unwrap();
         let done = dir.path().join("done");
-        let line = format!("cat; : >{}", done.display());
-        let leash = Leash::start(&Call::new(["sh", "-c", &line])).unwrap();
+        let line = format!("cat >{}.new; mv {0}.new {0}", done.display());
+        let mut call = Call::new(["sh", "-c", &line]);
+        call.stdin = Some(b"first".as_slice().into());
+        let leash = Leash::start(&call).unwrap();
         assert!(!done.exists());
         leash.end().unwrap();
-        assert!(done.exists());
+        assert_eq!(fs_err::read_to_string(&done).unwrap(), "first");
         // Longer than the test would be waited for.
         let leash = Leash::start(&Call::new(["sh", "-c", "cat; echo done; exec sleep 600"])).unwrap();
         let pid = leash.0.id().to_string();

@@ -65,6 +65,12 @@ impl From<Vec<u8>> for Payload {
     }
 }
 
+impl From<&[u8]> for Payload {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Bytes(bytes.to_owned())
+    }
+}
+
 impl From<PathBuf> for Payload {
     fn from(path: PathBuf) -> Self {
         Self::File(path)

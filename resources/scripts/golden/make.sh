@@ -2,9 +2,10 @@
 # from. The machine goes on. Of two makers of the same the second leaves it to the first.
 # In: NAME, GOLDEN (its key), FACTS (lines for its meta: IMAGE, the id of what it is made from, and LIKE, what it stands for; another
 #     one of the same was for a host that has changed), MASTER (what opens a connection), FIRST_PORT (where the guest waits for its first
-#     command), and what vmm/freeze needs.
+#     command), and what vmm/freeze needs; stdin the line of keys for the next run.
 # Out: MADE yes|no, PAUSED (ms).
 : "${NAME:?}" "${GOLDEN:?}" "${FACTS:?}" "${MASTER:?}" "${FIRST_PORT:?}"
+IFS= read -r keys
 lock "$NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
 { cell_alive . && cell_vmm . && sshd_was_up .; } || die not-running "the machine \`$NAME\` is not running"
@@ -46,7 +47,7 @@ trap - EXIT
     if [[ ${old%/} == "$golden/$GOLDEN" ]] || grep -q -x -F "$like" "$old/frozen/meta"; then rm -rf "$old"; fi
   done
   # Whoever finds none does without.
-  make_spare "$new" || true
+  make_spare "$new" "$keys" || true
   checkpoint golden.synced
   mv -T "$new" "$golden/$GOLDEN"
   sync "$golden"

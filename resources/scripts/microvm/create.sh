@@ -1,8 +1,9 @@
 # microvm/create: makes a machine's folder: keys, a disk, vm.json. Safe to repeat: a machine that is there stays.
-# In: NAME, DISK_BYTES, GOLDEN (the key of the golden memory that it may go on from; empty for none), stdin vm.json on one line.
+# In: NAME, DISK_BYTES, GOLDEN (the key of the golden memory that it may go on from; empty for none), stdin vm.json on one line, and the line of its keys.
 # Out: CREATED (its name) and the keys that its seed is made of; FROZEN, where it goes on from a golden memory.
 : "${NAME:?}" "${DISK_BYTES:?}"
 read -r vm_json
+IFS= read -r keys
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
 if [[ ! -e $machine/vm.json ]]; then
@@ -21,14 +22,12 @@ if [[ ! -e $machine/vm.json ]]; then
   if [[ $from == spare ]]; then
     know_host "$new/keys" "$NAME"
   else
-    make_keys "$new/keys" "$NAME" &
-    keys=$!
+    make_keys "$new/keys" "$NAME" "$keys" || die no-space "cannot write the keys of $NAME"
     [[ $from != golden ]] || go_on_from "$golden" "$new" || from=nothing
     if [[ $from == nothing ]]; then
       rm -rf "$new/frozen" "$new/disk.img"
       make_disk "$new/disk.img"
     fi
-    wait "$keys"
   fi
   # When a golden memory was used last, and what the leash is to make another spare of.
   [[ $from == nothing ]] || { : >"$golden/used" && printf '%s\n' "$GOLDEN" >"$new/golden"; }

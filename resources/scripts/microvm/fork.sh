@@ -1,10 +1,14 @@
 # microvm/fork: makes machines that go on from the moment at which this one stands; it goes on as well.
-# In: NAME, what vmm/freeze needs, PORT (where the guest may wait for whoever goes on from its memory; empty where it may not), "$@" the
-#     command that lets the guest write out its files; stdin a line for each new machine: its
-#     name, and its vm.json.
+# In: NAME, what vmm/freeze needs, PORT (where the guest may wait for whoever goes on from its memory; empty where it may not), ENTERED (yes:
+#     the new machines' SSH servers are wanted at once), "$@" the command that lets the guest write out its files; stdin two lines for each
+#     new machine: its name and its vm.json, and its keys.
 # Out: PAUSED (ms), SYNCED yes|no; FROZEN (the memory's meta, tabs for line ends); CLONE (its name) and the keys of each new machine.
 : "${NAME:?}" "${VMM:?}" "${MEMORY_BYTES:?}" "${PAUSE:?}" "${UNPAUSE:?}" "${SAVE:?}" "${META:?}"
-mapfile -t clones
+clones=() keys=()
+while IFS= read -r clone; do
+  clones+=("$clone")
+  IFS= read -r "keys[${#keys[@]}]"
+done
 lock "$NAME"
 machines=$MVM_HOME/machines
 cd "$machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
@@ -20,8 +24,9 @@ freeze_room yes "$needed"
 # hold_first COMMAND…: has the guest write out its files and then wait for whoever goes on from its memory, until `held` is written to;
 # COMMAND as guest_syncs has it. False where it does not; with more than 128 where nothing is heard of it.
 hold_first() {
-  local said='' status
-  ask_guest "${@:1:$#-1}" "/run/mvm/thawed held $PORT"
+  local said='' server='' status
+  [[ ${ENTERED:-} != yes ]] || server=' sshd'
+  ask_guest "${@:1:$#-1}" "/run/mvm/thawed held $PORT$server"
   coproc "${ASK[@]}" 2>/dev/null
   exec {held}>&"${COPROC[1]}"-
   IFS= read -r -n 64 -t 30 said <&"${COPROC[0]}"
@@ -61,22 +66,27 @@ checkpoint fork.frozen
 origin_keys . "$fork/frozen/origin"
 [[ $first == no ]] || : >"$fork/frozen/origin/first"
 rm -f "$fork/frozen/vm.json"
+# With what start.sh would make (prepare, thaw), for all at once: to start a program takes longer than what most do here.
+folders=("${clones[@]%% *}") folders=("${folders[@]/#/"$fork/new/"}")
+mkdir -p "$fork/run" "${folders[@]/%//keys}" "${folders[@]/%//run/thawed}"
+make_run "${folders[@]}"
+cp -r "$fork/frozen/origin" "$fork/run/origin"
 read -r boot </proc/sys/kernel/random/boot_id
 event . "forked: ${#clones[@]}"
 
-# make NAME JSON: one machine, as it is to be placed.
+# make NAME JSON KEYS: one machine, as it is to be placed.
 make() {
   local new=$fork/new/$1
-  make_keys "$new/keys" "$1"
-  go_on_from "$fork" "$new" || die no-space "the disk of \`$NAME\` could not be copied for \`$1\`"
+  make_keys "$new/keys" "$1" "$3" || die no-space "cannot write the keys of \`$1\`"
+  go_on_from "$fork" "$new" "$fork/run" || die no-space "the disk of \`$NAME\` could not be copied for \`$1\`"
   printf '%s\n' "$2" >"$new/vm.json"
   # They are started at once. Whoever of them comes to it only after a loss of power has a disk that may have gone on (start.sh).
   printf '%s\n' "$boot" >"$new/frozen/thawing"
   event "$new" "forked from $NAME"
 }
 makers=() failed=no
-for clone in "${clones[@]}"; do
-  make "${clone%% *}" "${clone#* }" &
+for at in "${!clones[@]}"; do
+  make "${clones[at]%% *}" "${clones[at]#* }" "${keys[at]}" &
   makers+=($!)
 done
 for maker in "${makers[@]}"; do wait "$maker" || failed=yes; done

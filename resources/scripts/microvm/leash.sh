@@ -1,9 +1,10 @@
 # microvm/leash: a machine that is there for one run goes when standard input ends, however that comes: whoever started
 # this closed it, or was killed, or the connection broke.
-# In: NAME.
+# In: NAME; standard input begins with the line of keys that the next run may have.
 # Out: GONE yes, when nothing of it is left; what comes then is for the next run, and need not be waited for.
 : "${NAME:?}"
 trap '' HUP INT TERM PIPE
+IFS= read -r keys || true
 while read -r _; do :; done
 lock "$NAME"
 { read -r golden <"$MVM_HOME/machines/$NAME/golden"; } 2>/dev/null || golden=''
@@ -11,4 +12,4 @@ remove_machine "$NAME"
 unlock "$NAME"
 answer GONE yes || true
 # For the next run.
-[[ -z $golden ]] || renew_spare "$MVM_HOME/golden/$golden" || true
+[[ -z $golden ]] || renew_spare "$MVM_HOME/golden/$golden" "$keys" || true

@@ -49,17 +49,18 @@ answer_phases() {
   done < <(grep -a -m 100 -o '^mvm: [0-9].\{0,500\}' console.log | tr -cd '[:print:]\n' || true)
 }
 
-# make_keys DIR NAME: a machine's own: with which it is entered, and by which it is known.
+# make_keys DIR NAME KEYS: a machine's own: with which it is entered, and by which it is known. KEYS is the line that mvm made
+# (src/microvm/keys.rs). False where they cannot be written.
 make_keys() {
-  local user host made=yes
-  [[ -d $1 ]] || mkdir -p "$1"
-  ssh-keygen -q -t ed25519 -N '' -C "mvm-$2" -f "$1/id_ed25519" </dev/null &
-  user=$!
-  ssh-keygen -q -t ed25519 -N '' -C "$2" -f "$1/host_ed25519" </dev/null &
-  host=$!
-  wait "$user" || made=no
-  wait "$host" || made=no
-  [[ $made == yes ]] && know_host "$1" "$2"
+  local keys file
+  IFS='|' read -r -a keys <<<"$3"
+  ((${#keys[@]} == 4)) || return 1
+  [[ -d $1 ]] || mkdir -p "$1" || return 1
+  for file in id_ed25519{,.pub} host_ed25519{,.pub}; do
+    printf '%s\n' "${keys[0]//$'\t'/$'\n'}" >"$1/$file" || return 1
+    keys=("${keys[@]:1}")
+  done
+  know_host "$1" "$2"
 }
 
 # know_host DIR NAME: by what the keys in DIR are known.
@@ -75,27 +76,32 @@ spare_name() {
   SPARE=spare-$SPARE
 }
 
-# make_run DIR: what a cell needs in DIR/run before it begins.
+# make_run DIR…: what a cell needs in the run/ of each before it begins.
 make_run() {
-  mkdir -p "$1"/run/{out,ports,net} && mkfifo "$1"/run/{qmp.in,qmp.out,console}
+  local dir folders=() pipes=()
+  for dir; do
+    folders+=("$dir"/run/{out,ports,net})
+    pipes+=("$dir"/run/{qmp.in,qmp.out,console})
+  done
+  mkdir -p "${folders[@]}" && mkfifo "${pipes[@]}"
 }
 
-# make_spare GOLDEN: makes ahead what the next machine that goes on from the golden memory in that folder begins as: keys, its memory and
+# make_spare GOLDEN KEYS: makes ahead what the next machine that goes on from the golden memory in that folder begins as: keys, its memory and
 # its disk, and what its cell needs.
 make_spare() {
   rm -rf "$1"/spare*
   spare_name
-  if make_keys "$1/spare/keys" golden && go_on_from "$1" "$1/spare" && make_run "$1/spare" && mkdir "$1/spare/run/thawed" &&
+  if make_keys "$1/spare/keys" golden "$2" && go_on_from "$1" "$1/spare" && make_run "$1/spare" && mkdir "$1/spare/run/thawed" &&
     cp -r "$1/frozen/origin" "$1/spare/run/origin" && mv -T "$1/spare" "$1/$SPARE"; then return 0; fi
   rm -rf "$1"/spare*
   return 1
 }
 
-# renew_spare GOLDEN: the same where it was taken. Two makers of the same, or one beside whoever makes a golden memory: the second leaves it.
+# renew_spare GOLDEN KEYS: the same where it was taken. Two makers of the same, or one beside whoever makes a golden memory: the second leaves it.
 renew_spare() (
   spare_name
   [[ ! -e $1/$SPARE ]] && exec 8>"$MVM_HOME/locks/.golden" && flock --nonblock 8 || exit 0
-  [[ ! -e $1/disk.img ]] || make_spare "$1"
+  [[ ! -e $1/disk.img ]] || make_spare "$1" "$2"
 )
 
 # take_spare GOLDEN DIR: has that as DIR. False where there is none: of two only one gets it.
@@ -125,6 +131,10 @@ forget_machine_id() {
 # written alone.
 copy_sparse() { cp -r --preserve=mode,timestamps --reflink=auto --sparse=always "$1" "$2"; }
 
+# copy_disk FROM TO: such a copy of a disk, which has holes where nothing was written. Zeroes are not searched for: that takes longer than
+# to copy them.
+copy_disk() { cp --preserve=mode,timestamps --reflink=auto --sparse=auto "$1" "$2"; }
+
 # shares_blocks: whether such copies take no space in this folder's file system.
 shares_blocks() {
   local shares=no
@@ -151,10 +161,10 @@ origin_keys() {
   printf 'mvm-* %s %s\n' "$kind" "$key" >"$2/known_hosts"
 }
 
-# go_on_from FROM TO: a copy of another machine's memory and disk in FROM, for a new one in TO. It takes little: what is only ever read
-# are the files themselves (start.sh lets go of them).
+# go_on_from FROM TO [FOLDER]: a copy of another machine's memory and disk in FROM, and of a folder beside them, for a new one in the folder TO.
+# It takes little: what is only ever read are the files themselves (start.sh lets go of them).
 go_on_from() {
-  cp -rl "$1/frozen" "$2/frozen" && copy_sparse "$1/disk.img" "$2/disk.img"
+  cp -rl "$1/frozen" "${@:3}" "$2" && copy_disk "$1/disk.img" "$2/disk.img"
 }
 
 # golden_whole KEY: whether the golden memory of that key is there, and as it was written. With one fork: it is asked at each run. (The

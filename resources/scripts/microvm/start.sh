@@ -36,9 +36,9 @@ grow() {
   rm -f disk.grows
 }
 
-# prepare [ahead]: what a cell needs in run/, whichever way its machine begins; with what make_spare made ahead, where it did.
+# prepare [ahead]: what a cell needs in run/, whichever way its machine begins; with what make_spare or fork.sh made ahead, where they did.
 prepare() {
-  if [[ ${1-} != ahead || $golden == no || ! -d run/thawed || ! -d run/out || -e run/vm.json ]]; then
+  if [[ ${1-} != ahead || $fresh == no || ! -d run/thawed || ! -d run/out || -e run/vm.json ]]; then
     # What a killed cell left; Firecracker does not start beside an old socket.
     cell_end .
     make_run .

@@ -1,9 +1,11 @@
 # snapshot/clone: makes a machine of a snapshot of another one: with its disk, its memory where it has one, and keys of its own. It
 # appears by one rename.
-# In: NAME (the snapshot's machine), TAG, NEW_NAME, MEMORY (yes|no: whether its memory can be resumed here), stdin vm.json on one line.
+# In: NAME (the snapshot's machine), TAG, NEW_NAME, MEMORY (yes|no: whether its memory can be resumed here), stdin vm.json on one line,
+# and the line of its keys.
 # Out: LOST (why its memory is not taken, where that is found out here), MEMORY yes|no.
 : "${NAME:?}" "${TAG:?}" "${NEW_NAME:?}" "${MEMORY:?}"
 read -r vm_json
+IFS= read -r keys
 lock_both "$NAME" "$NEW_NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
 machine=$MVM_HOME/machines/$NEW_NAME
@@ -17,7 +19,7 @@ rm -rf "$new"
 copy_snapshot "snapshots/$TAG" "$new" yes
 checkpoint clone.copied
 mkdir "$new/run"
-make_keys "$new/keys" "$NEW_NAME"
+make_keys "$new/keys" "$NEW_NAME" "$keys" || die no-space "cannot write the keys of $NEW_NAME"
 printf '%s\n' "$vm_json" >"$new/vm.json"
 if [[ $MEMORY == yes ]]; then
   # Whoever goes on from it is told that it is another one (start.sh).

@@ -56,7 +56,7 @@ trap freeze_undone EXIT
 if [[ $of == running ]]; then
   freeze_live $new "$@"
 else
-  copy_sparse disk.img $new/disk.img || die no-space "the disk of \`$NAME\` could not be copied"
+  copy_disk disk.img $new/disk.img || die no-space "the disk of \`$NAME\` could not be copied"
   if [[ $of == suspended ]]; then
     mkdir $new/frozen
     for file in frozen/*; do copy_sparse "$file" "$new/$file" || die no-space "the memory of \`$NAME\` could not be copied"; done

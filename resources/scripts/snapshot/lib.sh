@@ -22,7 +22,7 @@ copy_snapshot() {
     room_for "$needed" || die no-space "that takes $((needed >> 20)) MiB, and $((FREE >> 20)) MiB are free; nothing was changed"
   fi
   mkdir "$2"
-  copy_sparse "$1/disk.img" "$2/disk.img" || die no-space "the disk could not be copied; nothing was changed"
+  copy_disk "$1/disk.img" "$2/disk.img" || die no-space "the disk could not be copied; nothing was changed"
   if [[ $MEMORY == yes ]]; then
     mkdir "$2/frozen"
     for file in "$1"/frozen/*; do

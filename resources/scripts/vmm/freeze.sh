@@ -132,7 +132,7 @@ freeze_live() {
   FROZEN_COPY=''
   trap 'freeze_gives_up; freeze_undone' EXIT
   freeze_pause
-  copy_sparse disk.img "$into/disk.img" &
+  copy_disk disk.img "$into/disk.img" &
   FROZEN_COPY=$!
   freeze_memory
   copied=yes

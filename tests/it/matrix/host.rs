@@ -81,14 +81,14 @@ impl Host {
     pub(super) fn new() -> Option<Self> {
         let namespaces =
             Command::new("unshare").args(["--user", "--map-root-user", "--net", "true"]).status();
-        let needed = ["ip", "mke2fs", "debugfs", "ssh-keygen", "prlimit"];
+        let needed = ["ip", "mke2fs", "debugfs", "prlimit"];
         if !namespaces.is_ok_and(|status| status.success()) || needed.iter().any(|tool| which(tool).is_none())
         {
             skipped(&format!("the fault matrix: it needs user namespaces, and {}", needed.join(", ")));
             return None;
         }
         let host = TestHost::bare();
-        for tool in ["mount", "umount", "readlink", "find", "ssh-keygen", "mksquashfs"] {
+        for tool in ["mount", "umount", "readlink", "find", "mksquashfs"] {
             let link = host.path("bin").join(tool);
             if let Some(real) = which(tool).filter(|_| !link.exists()) {
                 symlink(real, link).unwrap();
