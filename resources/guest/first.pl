@@ -4,7 +4,8 @@
 # before the first command does. It came by a session, so the command finds the environment and the folder of one.
 # Arguments: the port that it listens on, and `held` where the machine goes on that the memory is of: there it ends when it hears a word by the
 # session that it came by, in the others with whoever comes. That session may break off in either: then it waits a minute more. Only the cell's own side
-# of the network is answered, once.
+# of the network is answered, once. What comes then begins an SSH server, with a pipe for its host key: it is in the memory as well, up to
+# the point where it reads that, and ends with this where nobody comes.
 # First the connection comes by which both speak: this says `listening`, hears what time it is, randomness, who the machine is (as thawed
 # has it), the terminal (KIND and four numbers, or nothing), what the far end's environment adds and the command for a shell (nothing for none); says `done` when the machine is that, runs the command when
 # it hears `go`, and says `exit N` when that ended. Then those of the command's streams: input, output and, without a terminal, errors.
@@ -13,13 +14,16 @@ require '/run/mvm/renew.pl';
 
 use constant { AF_INET => 2, SOCK_STREAM => 1, SOL_SOCKET => 1, SO_REUSEADDR => 2, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };
 use constant { F_SETFL => 4, O_NONBLOCK => 2048, EAGAIN => 11 };
+use constant { KEY => '/run/mvm/new/key', PID => '/run/mvm/sshd.pid' };
 my ($guest, $cell) = (pack('C4', 172, 16, 0, 2), pack('C4', 172, 16, 0, 1));
-my ($port, $held) = @ARGV;
+my ($port, $held, @server) = @ARGV;
 
 socket(my $server, AF_INET, SOCK_STREAM, 0) or die "$!\n";
 # Of a fork's machine another fork may be made at once.
 setsockopt($server, SOL_SOCKET, SO_REUSEADDR, pack('i', 1));
 bind($server, pack('S n a4 x8', AF_INET, $port, $guest)) && listen($server, 9) or die "$!\n";
+my ($key, $sshd);
+begin_server() if @server;
 my $talk;
 if ($held) {
     syswrite(STDOUT, "listening\n");
@@ -39,6 +43,31 @@ syscall($Mvm::setsid);
 for my $stream (*STDIN, *STDOUT, *STDERR) { open($stream, '+<', '/dev/null') or exit 1 }
 $SIG{PIPE} = 'IGNORE';
 
+sub begin_server {
+    # It may end, or not come so far.
+    local @SIG{qw(CHLD ALRM)} = (sub { }) x 2;
+    $sshd = fork // die "$!\n";
+    if (!$sshd) {
+        syscall($Mvm::setsid);
+        for my $stream (*STDIN, *STDOUT, *STDERR) { open($stream, '+<', '/dev/null') or exit 1 }
+        exec { $server[0] } @server or exit 126;
+    }
+    alarm 10;
+    # Here both wait for each other.
+    open($key, '>', KEY) or undef $key;
+    alarm 0;
+}
+
+# over: nobody comes.
+sub over {
+    kill 'KILL', $sshd if $sshd;
+    key_stays() if $key;
+    exit 0;
+}
+
+# key_stays: where the pipe was is the key's file; the SSH server opens it more than once, and reads it once more when it is told to start anew.
+sub key_stays { return symlink('/run/mvm/host_ed25519', KEY . '.file') && rename(KEY . '.file', KEY) }
+
 # come [STREAM]: the next connection; it all ends with a word by that stream, or a minute after that has ended.
 sub come {
     my ($stream) = @_;
@@ -47,9 +76,9 @@ sub come {
         if ($held) {
             my $reads = '';
             vec($reads, fileno $_, 1) = 1 for $server, $stream ? $stream : ();
-            select($reads, undef, undef, $seconds) or exit 0;
+            select($reads, undef, undef, $seconds) or over();
             if ($stream && vec($reads, fileno $stream, 1)) {
-                sysread($stream, my $word, 1) and exit 0;
+                sysread($stream, my $word, 1) and over();
                 ($stream, $seconds) = (undef, 60);
                 next;
             }
@@ -67,6 +96,16 @@ sub exactly {
         sysread($connection, $bytes, $length - length $bytes, length $bytes) or exit 1;
     }
     return $bytes;
+}
+
+# serve KEY: the SSH server goes on, with its key.
+sub serve {
+    key_stays() && all($key, shift) && close $key or exit 1;
+    my $tries = 0;
+    until (-s PID) {
+        exit 1 if ++$tries > 1000;
+        select(undef, undef, undef, 0.01);
+    }
 }
 
 # all STREAM, BYTES: writes them; false when nobody reads there.
@@ -88,8 +127,11 @@ close $server;
 unlink '/run/mvm/first.pid';
 # The clock was set, so it has only names to hear.
 my $thawed;
+my $serves = $key && $names =~ s/\Anow\n/held\n/;
+kill 'KILL', $sshd if $sshd && !$serves;
 open($thawed, '|-', '/run/mvm/thawed', 'named') && print({$thawed} $names) && close($thawed) or exit 1;
 unlink '/run/mvm/hold';
+serve((split /\n/, $names, 5)[4]) if $serves;
 if ($line eq '') {
     all($talk, "done\n");
     exit 0;

@@ -27,13 +27,17 @@ fn a_fork_goes_on_as_a_machine_of_its_own() {
             host.inside(name, "pgrep -f '[f]irst.pl' || true").is_empty()
         });
     }
-    let who = "hostname; cat /etc/machine-id; cat /run/mvm/host_ed25519.pub; od -An -tx1 -N16 /dev/urandom";
+    // At last the cookie that the SSH server begins a connection with: all of them have that server's memory.
+    let who = "hostname; cat /etc/machine-id; cat /run/mvm/host_ed25519.pub; od -An -tx1 -N16 /dev/urandom
+        exec 3<> /dev/tcp/127.0.0.1/22; printf 'SSH-2.0-test\\r\\n' >&3; read -r _ <&3
+        head -c 22 <&3 | tail -c 16 | od -An -tx1";
     let mut identities = Vec::new();
     for name in ["tree", "tree-1", "tree-2"] {
         let seen = host.inside(name, "cat /root/file /dev/shm/file; pgrep -x sleep > /dev/null && echo runs");
         assert_eq!(seen, "kept\nin-memory\nruns\n", "{name}");
-        let lines: Vec<String> = host.inside(name, who).lines().map(str::to_owned).collect();
-        assert_eq!(lines[0], name);
+        let lines: Vec<String> =
+            host.ok(&["ssh", name, "--", "bash", "-c", who]).stdout.lines().map(str::to_owned).collect();
+        assert_eq!((lines[0].as_str(), lines.len()), (name, 5));
         identities.extend(lines);
         host.inside(name, &format!("echo {name} > /root/own"));
     }
@@ -44,6 +48,12 @@ fn a_fork_goes_on_as_a_machine_of_its_own() {
     for name in ["tree", "tree-1", "tree-2"] {
         assert_eq!(host.inside(name, "cat /root/own"), format!("{name}\n"));
     }
+    // It reads its key once more when it is told to begin anew.
+    host.inside("tree-2", "kill -HUP $(cat /run/mvm/sshd.pid)");
+    wait_until("the SSH server that began anew", || {
+        let greeted = "exec 3<> /dev/tcp/127.0.0.1/22 && read -r banner <&3 && [[ $banner == SSH-2.0-* ]]";
+        host.mvm(&["ssh", "tree-2", "--", "bash", "-c", greeted]).code == 0
+    });
     // A connection of its own needs the new key, both ways: that of the other machine is refused.
     let connection_ends = || {
         let master = host.machine("tree-1").join("run/master");
