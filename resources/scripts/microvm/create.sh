@@ -2,8 +2,9 @@
 # In: NAME, DISK_BYTES, GOLDEN (the key of the golden memory that it may go on from; empty for none), stdin vm.json on one line, and the line of its keys.
 # Out: CREATED (its name) and the keys that its seed is made of; FROZEN, where it goes on from a golden memory.
 : "${NAME:?}" "${DISK_BYTES:?}"
-read -r vm_json
-IFS= read -r keys
+# `read` would ask the kernel for each byte.
+mapfile -t given
+vm_json=${given[0]} keys=${given[1]}
 lock "$NAME"
 machine=$MVM_HOME/machines/$NAME
 if [[ ! -e $machine/vm.json ]]; then

@@ -4,11 +4,9 @@
 #     new machine: its name and its vm.json, and its keys.
 # Out: PAUSED (ms), SYNCED yes|no; FROZEN (the memory's meta, tabs for line ends); CLONE (its name) and the keys of each new machine.
 : "${NAME:?}" "${VMM:?}" "${MEMORY_BYTES:?}" "${PAUSE:?}" "${UNPAUSE:?}" "${SAVE:?}" "${META:?}"
+mapfile -t given
 clones=() keys=()
-while IFS= read -r clone; do
-  clones+=("$clone")
-  IFS= read -r "keys[${#keys[@]}]"
-done
+for ((at = 0; at + 1 < ${#given[@]}; at += 2)); do clones+=("${given[at]}") keys+=("${given[at + 1]}"); done
 lock "$NAME"
 machines=$MVM_HOME/machines
 cd "$machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"

@@ -4,12 +4,11 @@
 # Out: GONE yes, when nothing of it is left; what comes then is for the next run, and need not be waited for.
 : "${NAME:?}"
 trap '' HUP INT TERM PIPE
-IFS= read -r keys || true
-while read -r _; do :; done
+mapfile -t given || true
 lock "$NAME"
 { read -r golden <"$MVM_HOME/machines/$NAME/golden"; } 2>/dev/null || golden=''
 remove_machine "$NAME"
 unlock "$NAME"
 answer GONE yes || true
 # For the next run.
-[[ -z $golden ]] || renew_spare "$MVM_HOME/golden/$golden" "$keys" || true
+[[ -z $golden ]] || renew_spare "$MVM_HOME/golden/$golden" "${given[0]:-}" || true

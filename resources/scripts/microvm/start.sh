@@ -153,6 +153,8 @@ thaw() {
     cell_end .
     return 1
   fi
+  # It says nothing on its console that another start could wait for.
+  : >run/up
   # Firecracker has the memory mapped, and the next suspension writes on from it; one of another machine may be others' as well.
   if [[ -d run/thawed ]]; then
     rm -rf frozen
@@ -170,7 +172,6 @@ thaw() {
     adopt || return 1
     adopted=yes
   fi
-  : >run/up
 }
 
 # adopt: the guest hears who it is now. False, with LOST as the reason, where it does not; then nothing of it runs.

@@ -4,8 +4,8 @@
 # and the line of its keys.
 # Out: LOST (why its memory is not taken, where that is found out here), MEMORY yes|no.
 : "${NAME:?}" "${TAG:?}" "${NEW_NAME:?}" "${MEMORY:?}"
-read -r vm_json
-IFS= read -r keys
+mapfile -t given
+vm_json=${given[0]} keys=${given[1]}
 lock_both "$NAME" "$NEW_NAME"
 cd "$MVM_HOME/machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"
 machine=$MVM_HOME/machines/$NEW_NAME
