@@ -78,6 +78,18 @@ fn faketime() -> Option<String> {
     Path::new(&dir).exists().then_some(dir)
 }
 
+/// That library leaves what its processes share where those are killed, and a later one of the same PID fails for it.
+fn forget_the_shared() {
+    for file in fs_err::read_dir("/dev/shm").unwrap().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let pid = ["faketime_shm_", "sem.faketime_sem_"].iter().find_map(|prefix| name.strip_prefix(prefix));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Two cells may come to the same one.
+            fs_err::remove_file(file.path()).ok();
+        }
+    }
+}
+
 /// A command that is struck in the midst. Nothing where there is nothing to strike.
 fn strike(host: &Host, cell: &Cell, port: usize) -> Result<Option<Outcome>, String> {
     let ports = format!("{}:80", 28_000 + port);
@@ -88,12 +100,12 @@ fn strike(host: &Host, cell: &Cell, port: usize) -> Result<Option<Outcome>, Stri
     command.env("MVM_CHECKPOINT", format!("{}={}", cell.place, reached.display()));
     if matches!(cell.fault, Fault::ClockAhead | Fault::ClockBack) {
         let Some(library) = faketime() else { return Ok(None) };
+        forget_the_shared();
         fs_err::write(host.path("clock"), "+0\n").unwrap();
         command
             .env("LD_PRELOAD", library)
             .env("FAKETIME_TIMESTAMP_FILE", host.path("clock"))
             .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DISABLE_SHM", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
     let (mut mvm, files) = host::start(&mut command);
