@@ -4,8 +4,8 @@
 # before the first command does. It came by a session, so the command finds the environment and the folder of one.
 # Arguments: the port that it listens on, and `held` where the machine goes on that the memory is of: there it ends when it hears a word by the
 # session that it came by, in the others with whoever comes. That session may break off in either: then it waits a minute more. Only the cell's own side
-# of the network is answered, once. What comes then begins an SSH server, with a pipe for its host key: it is in the memory as well, up to
-# the point where it reads that, and ends with this where nobody comes.
+# of the network is answered, once. After `held` may come a pipe and the words of an SSH server: it is begun with that for its host key (and
+# the settings beside it), so that it is in the memory as well, up to the point where it reads the key; it ends with this where nobody comes.
 # First the connection comes by which both speak: this says `listening`, hears what time it is, randomness, who the machine is (as thawed
 # has it), the terminal (KIND and four numbers, or nothing), what the far end's environment adds and the command for a shell (nothing for none); says `done` when the machine is that, runs the command when
 # it hears `go`, and says `exit N` when that ended. Then those of the command's streams: input, output and, without a terminal, errors.
@@ -14,9 +14,10 @@ require '/run/mvm/renew.pl';
 
 use constant { AF_INET => 2, SOCK_STREAM => 1, SOL_SOCKET => 1, SO_REUSEADDR => 2, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };
 use constant { F_SETFL => 4, O_NONBLOCK => 2048, EAGAIN => 11 };
-use constant { KEY => '/run/mvm/new/key', PID => '/run/mvm/sshd.pid' };
+use constant { PID => '/run/mvm/sshd.pid', HOST_KEY => '/run/mvm/host_ed25519', CONFIG => '/run/mvm/sshd_config' };
+use constant O_WRONLY => 1;
 my ($guest, $cell) = (pack('C4', 172, 16, 0, 2), pack('C4', 172, 16, 0, 1));
-my ($port, $held, @server) = @ARGV;
+my ($port, $held, $pipe, @server) = @ARGV;
 
 socket(my $server, AF_INET, SOCK_STREAM, 0) or die "$!\n";
 # Of a fork's machine another fork may be made at once.
@@ -50,23 +51,23 @@ sub begin_server {
     if (!$sshd) {
         syscall($Mvm::setsid);
         for my $stream (*STDIN, *STDOUT, *STDERR) { open($stream, '+<', '/dev/null') or exit 1 }
-        exec { $server[0] } @server or exit 126;
+        exec { $server[0] } @server, '-D', '-r', '-f', "$pipe.config" or exit 126;
     }
     alarm 10;
     # Here both wait for each other.
-    open($key, '>', KEY) or undef $key;
+    sysopen($key, $pipe, O_WRONLY) or undef $key;
     alarm 0;
 }
 
 # over: nobody comes.
 sub over {
     kill 'KILL', $sshd if $sshd;
-    key_stays() if $key;
+    unlink $pipe, "$pipe.config" if $pipe;
     exit 0;
 }
 
 # key_stays: where the pipe was is the key's file; the SSH server opens it more than once, and reads it once more when it is told to start anew.
-sub key_stays { return symlink('/run/mvm/host_ed25519', KEY . '.file') && rename(KEY . '.file', KEY) }
+sub key_stays { return symlink(HOST_KEY, "$pipe.file") && rename("$pipe.file", $pipe) }
 
 # come [STREAM]: the next connection; it all ends with a word by that stream, or a minute after that has ended.
 sub come {
@@ -98,9 +99,9 @@ sub exactly {
     return $bytes;
 }
 
-# serve KEY: the SSH server goes on, with its key.
+# serve KEY: the SSH server goes on, with its key. One that is gone meanwhile is begun from nothing.
 sub serve {
-    key_stays() && all($key, shift) && close $key or exit 1;
+    key_stays() && all($key, shift) && close $key or system { $server[0] } @server, '-r', '-f', CONFIG;
     my $tries = 0;
     until (-s PID) {
         exit 1 if ++$tries > 1000;
@@ -127,7 +128,7 @@ close $server;
 unlink '/run/mvm/first.pid';
 # The clock was set, so it has only names to hear.
 my $thawed;
-my $serves = $key && $names =~ s/\Anow\n/held\n/;
+my $serves = $key && $names =~ s/\Anow\n/begun\n/;
 kill 'KILL', $sshd if $sshd && !$serves;
 open($thawed, '|-', '/run/mvm/thawed', 'named') && print({$thawed} $names) && close($thawed) or exit 1;
 unlink '/run/mvm/hold';

@@ -123,7 +123,7 @@ fn staged(path: &Path) -> Result<tempfile::NamedTempFile> {
 /// One life of the machine `wanted`.
 fn live(context: &mut Context<'_>, wanted: &Wanted<'_>, verbosity: Verbosity) -> Result<Lived> {
     let name = wanted.name;
-    let leash = context.leash(name)?;
+    let leash = context.leash(name, "")?;
     let before = context.ui.set_verbosity(verbosity);
     let lived = live_leashed(context, wanted);
     context.ui.set_verbosity(before);
@@ -238,7 +238,7 @@ fn scale(context: &mut Context<'_>, machines: u32, flags: &[OsString]) -> Result
     let names: Vec<MachineName> = (1..=machines)
         .map(|number| format!("{prefix}-{number}").parse().map_err(Error::failure))
         .collect::<Result<_>>()?;
-    let leashes = names.iter().map(|name| context.leash(name)).collect::<Result<Vec<_>>>()?;
+    let leashes = names.iter().map(|name| context.leash(name, "")).collect::<Result<Vec<_>>>()?;
     let measured = scale_leashed(context, &names, flags);
     for leash in leashes {
         leash.end()?;

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{ExitCode, Output};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::reach::{explain, now};
 use super::running::{existing, resume, running};
@@ -67,18 +67,21 @@ pub fn run(context: &mut Context<'_>, args: &Fork) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    // Another fork may have taken the same names meanwhile, and then its machines are not this one's to remove.
+    let made_by =
+        format!("{}-{}", std::process::id(), SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos());
     let mut leashes = Vec::new();
     if !args.command.is_empty() {
         // From before there is anything to remove.
         for clone in &clones {
-            leashes.push(Some(context.leash(&clone.name)?));
+            leashes.push(Some(context.leash(&clone.name, &made_by)?));
         }
     }
     let told = if args.command.is_empty() { Told::AtOnce } else { Told::First };
     // Those of a machine that runs change in what it was asked to be alone.
     let asked = machine.spec.iter().flat_map(|spec| &spec.ports);
     let ports: Vec<_> = spec.ports.iter().chain(asked).copied().collect();
-    let done = make(context, &observed, (spec, &ports), &clones, kind, told).and_then(|wait| {
+    let done = make(context, &observed, (spec, &ports), (&clones, &made_by), kind, told).and_then(|wait| {
         if args.command.is_empty() {
             Ok(ExitCode::SUCCESS)
         } else {
@@ -117,7 +120,7 @@ fn make(
     context: &mut Context<'_>,
     observed: &Observed,
     (spec, ports): (&Spec, &[Port]),
-    clones: &[Spec],
+    (clones, made_by): (&[Spec], &str),
     kind: Kind,
     told: Told,
 ) -> Result<Vec<bool>> {
@@ -128,8 +131,9 @@ fn make(
     let program = memory::program(kind, &observed.host)
         .ok_or_else(|| Error::failure(format!("{} is not installed any more", kind.title())))?;
     let vmm = Vmm::resuming(kind, program, &observed.host);
-    let Forked { frozen, keys, paused, synced } =
-        context.run(&microvm::fork((spec, ports), (clones, told), kind, &observed.host)?)?;
+    let Forked { frozen, keys, paused, synced } = context.run(
+        &microvm::fork((spec, ports), (clones, told), kind, &observed.host)?.input("MADE_BY", made_by),
+    )?;
     if !synced {
         context
             .ui

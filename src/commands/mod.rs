@@ -138,8 +138,9 @@ impl Context<'_> {
     }
 
     /// What removes the machine `name` when mvm ends, in whatever way: held from before there is anything to remove.
-    pub fn leash(&self, name: &MachineName) -> Result<Leash> {
-        let call = microvm::leash(name)?.call(self.linux.is_root());
+    /// It has to be `made_by` that, unless this is empty.
+    pub fn leash(&self, name: &MachineName, made_by: &str) -> Result<Leash> {
+        let call = microvm::leash(name, made_by)?.call(self.linux.is_root());
         Ok(Leash::start(&self.linux.wrap_apart(call))?)
     }
 

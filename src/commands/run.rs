@@ -106,7 +106,7 @@ pub fn run(context: &mut Context<'_>, args: &Run) -> Result<ExitCode> {
     }
     context.ui.leave_stderr();
     // From before there is anything to remove.
-    let leash = if args.keep.is_none() { Some(context.leash(&name)?) } else { None };
+    let leash = if args.keep.is_none() { Some(context.leash(&name, "")?) } else { None };
     let code = enter(context, args, &wanted, &secrets);
     if let Some(leash) = leash {
         if !args.mounts.is_empty() {

@@ -3,18 +3,17 @@
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-/// Both pairs, as resources/scripts/microvm/lib.sh takes them (`make_keys`): made here, since two starts of `ssh-keygen` take longer than
-/// most of what else a fork does.
+/// Both pairs, as resources/scripts/microvm/lib.sh takes them (`make_keys`).
 pub(super) struct NewKeys(String);
 
 impl NewKeys {
     /// Those of the machine `name`, by the system's randomness.
     pub(super) fn make(name: &str) -> ssh_key::Result<Self> {
         let (user, host) = (pair(&format!("mvm-{name}"))?, pair(name)?);
-        Ok(Self(format!("{user}|{host}\n")))
+        Ok(Self(format!("{user}|{host}|end\n")))
     }
 
-    /// One line: of each pair the private and the public key, `|` between all and tabs for line ends. It is secret.
+    /// One line: of each pair the private and the public key, and `end`; `|` between all and tabs for line ends. It is secret.
     pub(super) fn line(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -37,7 +36,9 @@ mod tests {
         let keys = NewKeys::make("web").unwrap();
         let line = std::str::from_utf8(keys.line()).unwrap();
         let words: Vec<_> = line.trim_end().split('|').collect();
-        let [user, user_public, host, host_public] = words[..] else { panic!("{} words", words.len()) };
+        let [user, user_public, host, host_public, "end"] = words[..] else {
+            panic!("{} words", words.len())
+        };
         assert_ne!(user_public, host_public);
         let dir = tempfile::tempdir().unwrap();
         for (private, public, comment) in [(user, user_public, "mvm-web"), (host, host_public, "web")] {

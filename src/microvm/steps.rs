@@ -181,9 +181,11 @@ fn read_started(answer: &Answer) -> Result<Started, AnswerError> {
 pub const GONE: &str = "GONE=yes";
 
 /// What removes the machine when its standard input ends.
-pub fn leash(name: &MachineName) -> anyhow::Result<Script<()>> {
+pub fn leash(name: &MachineName, made_by: &str) -> anyhow::Result<Script<()>> {
     let script = script!("microvm/leash" with ["cell/lib", "microvm/lib"], |_| Ok(()));
-    Ok(script.input("NAME", name.as_str()).payload(NewKeys::make(ANY)?.line()))
+    let script = script.input("NAME", name.as_str()).input("MADE_BY", made_by);
+    // A fork's machines leave nothing for a next one.
+    Ok(if made_by.is_empty() { script.payload(NewKeys::make(ANY)?.line()) } else { script })
 }
 
 /// Which of the machines are suspended.

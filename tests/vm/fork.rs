@@ -27,7 +27,7 @@ fn a_fork_goes_on_as_a_machine_of_its_own() {
             host.inside(name, "pgrep -f '[f]irst.pl' || true").is_empty()
         });
     }
-    // At last the cookie that the SSH server begins a connection with: all of them have that server's memory.
+    // At last the cookie that the SSH server begins a connection with: both clones have that server's memory.
     let who = "hostname; cat /etc/machine-id; cat /run/mvm/host_ed25519.pub; od -An -tx1 -N16 /dev/urandom
         exec 3<> /dev/tcp/127.0.0.1/22; printf 'SSH-2.0-test\\r\\n' >&3; read -r _ <&3
         head -c 22 <&3 | tail -c 16 | od -An -tx1";
@@ -49,25 +49,36 @@ fn a_fork_goes_on_as_a_machine_of_its_own() {
         assert_eq!(host.inside(name, "cat /root/own"), format!("{name}\n"));
     }
     // It reads its key once more when it is told to begin anew.
-    host.inside("tree-2", "kill -HUP $(cat /run/mvm/sshd.pid)");
-    wait_until("the SSH server that began anew", || {
-        let greeted = "exec 3<> /dev/tcp/127.0.0.1/22 && read -r banner <&3 && [[ $banner == SSH-2.0-* ]]";
-        host.mvm(&["ssh", "tree-2", "--", "bash", "-c", greeted]).code == 0
-    });
-    // A connection of its own needs the new key, both ways: that of the other machine is refused.
-    let connection_ends = || {
-        let master = host.machine("tree-1").join("run/master");
-        kill("TERM", host.pid("tree-1", "master"));
+    let connection_ends = |name: &str| {
+        let master = host.machine(name).join("run/master");
+        kill("TERM", host.pid(name, "master"));
         wait_until("the end of the shared connection", || !master.exists());
     };
-    connection_ends();
+    let begins_anew = |name: &str| {
+        host.inside(
+            name,
+            "read -r PID < /run/mvm/sshd.pid; rm /run/mvm/sshd.pid; kill -HUP $PID
+            until [ -s /run/mvm/sshd.pid ]; do sleep 0.1; done",
+        );
+        connection_ends(name);
+        assert_eq!(host.ok(&["exec", name, "--", "hostname"]).stdout, format!("{name}\n"));
+    };
+    begins_anew("tree-2");
+    // So does that of a fork whose own SSH server came of a fork, and the one that it came of.
+    host.ok(&["fork", "tree-2"]);
+    assert_eq!(host.inside("tree-2-1", "hostname; cat /root/own"), "tree-2-1\ntree-2\n");
+    begins_anew("tree-2-1");
+    begins_anew("tree-2");
+    host.ok(&["destroy", "tree-2-1", "--yes"]);
+    // A connection of its own needs the new key, both ways: that of the other machine is refused.
+    connection_ends("tree-1");
     assert_eq!(host.ok(&["exec", "tree-1", "--", "hostname"]).stdout, "tree-1\n");
     let keys = host.machine("tree-1").join("keys");
     let other = host.machine("tree").join("keys");
     let kept = keys.with_file_name("kept");
     fs_err::copy(keys.join("id_ed25519"), &kept).unwrap();
     fs_err::copy(other.join("id_ed25519"), keys.join("id_ed25519")).unwrap();
-    connection_ends();
+    connection_ends("tree-1");
     let seen = host.mvm(&["exec", "tree-1", "--", "true"]);
     assert!(seen.code == 255 && seen.stderr.contains("Permission denied"), "{seen}");
     fs_err::copy(kept, keys.join("id_ed25519")).unwrap();

@@ -1,10 +1,12 @@
 # microvm/fork: makes machines that go on from the moment at which this one stands; it goes on as well.
 # In: NAME, what vmm/freeze needs, PORT (where the guest may wait for whoever goes on from its memory; empty where it may not), ENTERED (yes:
-#     the new machines' SSH servers are wanted at once), "$@" the command that lets the guest write out its files; stdin two lines for each
+#     the new machines' SSH servers are wanted at once), MADE_BY (what tells them from others of their names), "$@" the command that lets the guest write out its files; stdin two lines for each
 #     new machine: its name and its vm.json, and its keys.
 # Out: PAUSED (ms), SYNCED yes|no; FROZEN (the memory's meta, tabs for line ends); CLONE (its name) and the keys of each new machine.
 : "${NAME:?}" "${VMM:?}" "${MEMORY_BYTES:?}" "${PAUSE:?}" "${UNPAUSE:?}" "${SAVE:?}" "${META:?}"
 mapfile -t given
+# Of a sender that was cut off.
+((${#given[@]} % 2 == 0)) || die cut 'what the new machines are to be did not arrive whole'
 clones=() keys=()
 for ((at = 0; at + 1 < ${#given[@]}; at += 2)); do clones+=("${given[at]}") keys+=("${given[at + 1]}"); done
 lock "$NAME"
@@ -66,9 +68,8 @@ origin_keys . "$fork/frozen/origin"
 rm -f "$fork/frozen/vm.json"
 # With what start.sh would make (prepare, thaw), for all at once: to start a program takes longer than what most do here.
 folders=("${clones[@]%% *}") folders=("${folders[@]/#/"$fork/new/"}")
-mkdir -p "$fork/run" "${folders[@]/%//keys}" "${folders[@]/%//run/thawed}"
-make_run "${folders[@]}"
-cp -r "$fork/frozen/origin" "$fork/run/origin"
+{ mkdir -p "$fork/run" "${folders[@]/%//keys}" "${folders[@]/%//run/thawed}" && make_run "${folders[@]}" &&
+  cp -r "$fork/frozen/origin" "$fork/run/origin"; } || die no-space "the folders of the new machines could not be made"
 read -r boot </proc/sys/kernel/random/boot_id
 event . "forked: ${#clones[@]}"
 
@@ -80,6 +81,7 @@ make() {
   printf '%s\n' "$2" >"$new/vm.json"
   # They are started at once. Whoever of them comes to it only after a loss of power has a disk that may have gone on (start.sh).
   printf '%s\n' "$boot" >"$new/frozen/thawing"
+  printf '%s\n' "${MADE_BY:-}" >"$new/made-by"
   event "$new" "forked from $NAME"
 }
 makers=() failed=no

@@ -249,6 +249,8 @@ else
   # Whoever suspended it did not come to an end: it is paused, and lives.
   if [[ -e frozen.new || -e frozen ]]; then
     vmm_open "${AS%% *}" && vmm_says "$UNPAUSE"
+    # It may go on from that memory already: what changed since is not all that the next one is made of (freeze_room).
+    [[ ! -d frozen ]] || mkdir -p run/thawed
     rm -rf frozen.new frozen
     # One that goes on from another machine's memory says nothing on its console.
     : >run/up

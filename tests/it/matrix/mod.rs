@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fault::{Fault, Struck};
-use host::Host;
+use host::{Before, Host, Vmm};
 use report::{Done, Outcome};
 use rows::{EXCUSED_COMMANDS, EXCUSED_PLACES, PORT, ROWS, Row};
 
@@ -106,6 +106,8 @@ fn strike(host: &Host, cell: &Cell, port: usize) -> Result<Option<Outcome>, Stri
             .env("LD_PRELOAD", library)
             .env("FAKETIME_TIMESTAMP_FILE", host.path("clock"))
             .env("FAKETIME_NO_CACHE", "1")
+            // Debian 12's does not know this one.
+            .env("FAKETIME_DISABLE_SHM", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
     let (mut mvm, files) = host::start(&mut command);
@@ -234,6 +236,26 @@ fn whatever_happens_at_each_step_the_next_command_converges() {
         report::write(&done, self::cells().len());
     }
     assert!(failed.is_empty(), "{} of {} cells:\n{}", failed.len(), done.len(), failed.join("\n"));
+}
+
+#[test]
+fn a_fork_whose_names_another_one_took_removes_none_of_its_machines() {
+    let Some(host) = Host::new() else { return };
+    host.prepare(Vmm::Qemu, Before::Running).unwrap();
+    let reached = host.path("at/reached");
+    let mut command = host.command(&["fork", "web", "-n", "2", "--", "true"]);
+    command.env("MVM_CHECKPOINT", format!("sends microvm/fork={}", reached.display()));
+    let second = host::start(&mut command);
+    wait_until("the second fork", || reached.exists());
+    host.ok(&["fork", "web", "-n", "2"]).unwrap();
+    fs_err::write(host.path("at/reached.passed"), "").unwrap();
+    let output = host::end(second, "the second fork").unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("there is a machine `web-1` already"), "{said}");
+    for name in ["web-1", "web-2"] {
+        host.ok(&["exec", name, "--", "true"]).unwrap();
+    }
+    host.end_all();
 }
 
 #[test]
