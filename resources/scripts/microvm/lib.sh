@@ -52,13 +52,13 @@ answer_phases() {
 # make_keys DIR NAME KEYS: a machine's own: with which it is entered, and by which it is known. KEYS is the line that mvm made
 # (src/microvm/keys.rs), whose last word tells that it came whole. False where it did not, or they cannot be written.
 make_keys() {
-  local keys file
-  IFS='|' read -r -a keys <<<"$3"
-  [[ ${#keys[@]} == 5 && ${keys[4]} == end ]] || return 1
+  local key_words file
+  IFS='|' read -r -a key_words <<<"$3"
+  [[ ${#key_words[@]} == 5 && ${key_words[4]} == end ]] || return 1
   [[ -d $1 ]] || mkdir -p "$1" || return 1
   for file in id_ed25519{,.pub} host_ed25519{,.pub}; do
-    printf '%s\n' "${keys[0]//$'\t'/$'\n'}" >"$1/$file" || return 1
-    keys=("${keys[@]:1}")
+    printf '%s\n' "${key_words[0]//$'\t'/$'\n'}" >"$1/$file" || return 1
+    key_words=("${key_words[@]:1}")
   done
   know_host "$1" "$2"
 }
