@@ -10,11 +10,11 @@
 # has it), the terminal (KIND and four numbers, or nothing), what the far end's environment adds and the command for a shell (nothing for none); says `done` when the machine is that, runs the command when
 # it hears `go`, and says `exit N` when that ended. Then those of the command's streams: input, output and, without a terminal, errors.
 use strict;
-require '/run/mvm/renew.pl';
+require '/run/mvm/thawed.pl';
 
 use constant { AF_INET => 2, SOCK_STREAM => 1, SOL_SOCKET => 1, SO_REUSEADDR => 2, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };
 use constant { F_SETFL => 4, O_NONBLOCK => 2048, EAGAIN => 11 };
-use constant { PID => '/run/mvm/sshd.pid', HOST_KEY => '/run/mvm/host_ed25519', CONFIG => '/run/mvm/sshd_config' };
+use constant HOST_KEY => '/run/mvm/host_ed25519';
 use constant O_WRONLY => 1;
 my ($guest, $cell) = (pack('C4', 172, 16, 0, 2), pack('C4', 172, 16, 0, 1));
 my ($port, $held, $pipe, @server) = @ARGV;
@@ -40,8 +40,7 @@ if ($pid) {
     kill 'KILL', $pid;
     exit 1;
 }
-syscall($Mvm::setsid);
-for my $stream (*STDIN, *STDOUT, *STDERR) { open($stream, '+<', '/dev/null') or exit 1 }
+Mvm::detach();
 $SIG{PIPE} = 'IGNORE';
 
 sub begin_server {
@@ -49,8 +48,7 @@ sub begin_server {
     local @SIG{qw(CHLD ALRM)} = (sub { }) x 2;
     $sshd = fork // die "$!\n";
     if (!$sshd) {
-        syscall($Mvm::setsid);
-        for my $stream (*STDIN, *STDOUT, *STDERR) { open($stream, '+<', '/dev/null') or exit 1 }
+        Mvm::detach();
         exec { $server[0] } @server, '-D', '-r', '-f', "$pipe.config" or exit 126;
     }
     alarm 10;
@@ -99,15 +97,8 @@ sub exactly {
     return $bytes;
 }
 
-# serve KEY: the SSH server goes on, with its key. One that is gone meanwhile is begun from nothing.
-sub serve {
-    key_stays() && all($key, shift) && close $key or system { $server[0] } @server, '-r', '-f', CONFIG;
-    my $tries = 0;
-    until (-s PID) {
-        exit 1 if ++$tries > 1000;
-        select(undef, undef, undef, 0.01);
-    }
-}
+# serve KEY: the SSH server goes on, with its key. One that is gone meanwhile is begun from nothing. False where neither comes about.
+sub serve { return (key_stays() && all($key, shift) && close $key or Mvm::begin_server()) && Mvm::await_server() }
 
 # all STREAM, BYTES: writes them; false when nobody reads there.
 sub all {
@@ -126,13 +117,18 @@ Mvm::renew($now, $random) or exit 1;
 my @streams = map { come() } 1 .. ($line eq '' ? 0 : $terminal eq '' ? 3 : 2);
 close $server;
 unlink '/run/mvm/first.pid';
-# The clock was set, so it has only names to hear.
-my $thawed;
-my $serves = $key && $names =~ s/\Anow\n/begun\n/;
+my ($when, $name, $enters, $public, $private) = split /\n/, $names, 5;
+my $serves = $key && $when eq 'now';
 kill 'KILL', $sshd if $sshd && !$serves;
-open($thawed, '|-', '/run/mvm/thawed', 'named') && print({$thawed} $names) && close($thawed) or exit 1;
+Mvm::end_sessions();
+Mvm::become($name, $enters, $public, $private) or exit 1;
+if ($serves) {
+    Mvm::end_server();
+    serve($private) or exit 1;
+} else {
+    Mvm::serve($when, $talk, @streams) or exit 1;
+}
 unlink '/run/mvm/hold';
-serve((split /\n/, $names, 5)[4]) if $serves;
 if ($line eq '') {
     all($talk, "done\n");
     exit 0;

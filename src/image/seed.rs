@@ -29,7 +29,7 @@ const SHARE: &str = include_str!("../../resources/guest/share");
 const THAWED: &str = include_str!("../../resources/guest/thawed");
 /// What waits for the first command of whoever goes on from a golden memory, and what it shares with the above.
 const FIRST: &str = include_str!("../../resources/guest/first.pl");
-const RENEW: &str = include_str!("../../resources/guest/renew.pl");
+const THAWED_PROGRAM: &str = include_str!("../../resources/guest/thawed.pl");
 /// The guest's side of `mvm cp`.
 const COPY: &str = include_str!("../../resources/guest/copy");
 /// The guest's side of a project's `provision`.
@@ -76,7 +76,7 @@ fn archive(
         ("seed/console", 0o755, CONSOLE.to_owned()),
         ("seed/thawed", 0o755, THAWED.to_owned()),
         ("seed/first.pl", 0o644, FIRST.to_owned()),
-        ("seed/renew.pl", 0o644, RENEW.to_owned()),
+        ("seed/thawed.pl", 0o644, THAWED_PROGRAM.to_owned()),
         ("seed/provision", 0o755, PROVISION.to_owned()),
         ("seed/share", 0o755, SHARE.to_owned()),
         ("seed/sshd_config", 0o600, sshd_config(foreign, session)),

@@ -116,10 +116,15 @@ resolver_ended() {
 }
 names='' asked=0 nameless=no
 
-# settle: what a machine needs that lives longer than a moment, as most of those of `mvm run` do not.
+# settle: what a machine needs that lives longer than a moment, as most of those of `mvm run` do not. One that goes on from another's memory
+# is to hear first who it is: of several at once each has the less of the processor.
 settle() {
   local now=''
   settling=''
+  if [[ -d run/origin ]] && ((settled_in < 8)); then
+    settle_in $((settled_in * 2))
+    return
+  fi
   # Until here nobody looked.
   IFS= read -r -d '' now 2>/dev/null </etc/resolv.conf
   if [[ $now != "$resolvers" ]]; then resolver_changed; else watch_resolver; fi
@@ -138,6 +143,12 @@ resolver_changed() {
   began=-9
   kill ${follower:+"$follower"} "$pasta" 2>/dev/null
   watch_resolver
+}
+# settle_in SECONDS: has that happen.
+settle_in() {
+  settled_in=$1
+  pause "$1" &
+  settling=$!
 }
 settling=''
 
@@ -297,8 +308,7 @@ connect
 open_ports
 resolve
 tick
-pause 1 &
-settling=$!
+settle_in 1
 
 while kill -0 "$holder" 2>/dev/null; do
   # This shell is not to comment, in the VMM's log, on who was killed.

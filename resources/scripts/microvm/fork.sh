@@ -8,7 +8,7 @@ mapfile -t given
 # Of a sender that was cut off.
 ((${#given[@]} % 2 == 0)) || die cut 'what the new machines are to be did not arrive whole'
 clones=() keys=()
-for ((at = 0; at + 1 < ${#given[@]}; at += 2)); do clones+=("${given[at]}") keys+=("${given[at + 1]}"); done
+for ((at = 0; at < ${#given[@]}; at += 2)); do clones+=("${given[at]}") keys+=("${given[at + 1]}"); done
 lock "$NAME"
 machines=$MVM_HOME/machines
 cd "$machines/$NAME" 2>/dev/null || die gone "the machine \`$NAME\` was removed meanwhile"

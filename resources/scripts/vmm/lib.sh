@@ -54,10 +54,10 @@ vmm_open() {
     qemu_says '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events","state":true}]}}'
   else
     exec {VMM_CLOCK}<> <(:)
-    # To look for the process takes longer than this waits for.
+    # On a busy host it takes longer, and who looks often takes time from it; to look for the process takes longer than all of this.
     until [[ -S run/out/api.sock ]]; do
-      ((tries++ % 8)) || vmm_may_come || return 1
-      read -r -t 0.01 -u "$VMM_CLOCK" _ || true
+      ((++tries % 16)) || vmm_may_come || return 1
+      read -r -t "0.0$((tries < 32 ? 1 : 3))" -u "$VMM_CLOCK" _ || true
     done
   fi
 }
