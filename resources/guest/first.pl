@@ -13,7 +13,7 @@ use strict;
 require '/run/mvm/thawed.pl';
 
 use constant { AF_INET => 2, SOCK_STREAM => 1, SOL_SOCKET => 1, SO_REUSEADDR => 2, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSWINSZ => 0x5414 };
-use constant { F_SETFL => 4, O_NONBLOCK => 2048, EAGAIN => 11 };
+use constant { F_SETFL => 4, O_NONBLOCK => 2048, EAGAIN => 11, EINTR => 4, WNOHANG => 1 };
 use constant HOST_KEY => '/run/mvm/host_ed25519';
 use constant O_WRONLY => 1;
 my ($guest, $cell) = (pack('C4', 172, 16, 0, 2), pack('C4', 172, 16, 0, 1));
@@ -87,24 +87,32 @@ sub come {
     }
 }
 
-# exactly CONNECTION, LENGTH: so many bytes, or the end of it all.
+# exactly CONNECTION, LENGTH: so many bytes; fewer where it ends before.
 sub exactly {
     my ($connection, $length) = @_;
     my $bytes = '';
     while (length $bytes < $length) {
-        sysread($connection, $bytes, $length - length $bytes, length $bytes) or exit 1;
+        my $count = sysread($connection, $bytes, $length - length $bytes, length $bytes);
+        last if defined $count ? !$count : $! != EINTR;
     }
     return $bytes;
 }
 
-# serve KEY: the SSH server goes on, with its key. One that is gone meanwhile is begun from nothing. False where neither comes about.
-sub serve { return (key_stays() && all($key, shift) && close $key or Mvm::begin_server()) && Mvm::await_server() }
+# serve KEY: the SSH server that was begun goes on, with its key. One that is gone meanwhile is begun from nothing. False where neither comes about.
+sub serve {
+    my ($bytes) = @_;
+    Mvm::end_server();
+    return key_stays() && all($key, $bytes) && close $key ? Mvm::await_server() : Mvm::serve();
+}
 
 # all STREAM, BYTES: writes them; false when nobody reads there.
 sub all {
     my ($stream, $bytes) = @_;
     while (length $bytes) {
-        my $written = syswrite($stream, $bytes) // return 0;
+        my $written = syswrite($stream, $bytes);
+        # The command's end is a signal here.
+        next if !defined $written && $! == EINTR;
+        return 0 if !defined $written;
         substr($bytes, 0, $written) = '';
     }
     return 1;
@@ -112,7 +120,10 @@ sub all {
 
 $talk //= come();
 all($talk, "listening\n");
-my ($now, $random, $names, $terminal, $accepted, $line) = unpack('(N/a*)6', exactly($talk, unpack('N', exactly($talk, 4))));
+my $length = exactly($talk, 4);
+my $request = length $length == 4 ? exactly($talk, unpack('N', $length)) : exit 1;
+length $request == unpack('N', $length) or exit 1;
+my ($now, $random, $names, $terminal, $accepted, $line) = unpack('(N/a*)6', $request);
 Mvm::renew($now, $random) or exit 1;
 my @streams = map { come() } 1 .. ($line eq '' ? 0 : $terminal eq '' ? 3 : 2);
 close $server;
@@ -122,11 +133,14 @@ my $serves = $key && $when eq 'now';
 kill 'KILL', $sshd if $sshd && !$serves;
 Mvm::end_sessions();
 Mvm::become($name, $enters, $public, $private) or exit 1;
-if ($serves) {
-    Mvm::end_server();
-    serve($private) or exit 1;
-} else {
-    Mvm::serve($when, $talk, @streams) or exit 1;
+# What has a command to run first does it meanwhile; most have ended by then.
+my $later = $when eq 'later' && $line ne '';
+if (!$later) { ($serves ? serve($private) : Mvm::serve()) or exit 1 }
+
+# fails: whoever is at the far end takes it for failed, and comes another way.
+sub fails {
+    Mvm::serve() if $later;
+    exit 1;
 }
 unlink '/run/mvm/hold';
 if ($line eq '') {
@@ -138,30 +152,38 @@ for my $pair (split /\0/, $accepted) {
     $ENV{$variable} = $value;
 }
 
-my ($master, @command) = (undef, '/run/mvm/busybox', 'sh', '-c', $line);
+my ($master, @words) = (undef, '/run/mvm/busybox', 'sh', '-c', $line);
 # What the command has, and its other ends: a terminal, or pipes as an SSH server gives. (A socket is no file to open by /dev/stdout.)
 my (@theirs, @ours);
 if ($terminal ne '') {
     my ($kind, @size) = split / /, $terminal;
     $ENV{TERM} = $kind;
     my $locked = pack('i', 0);
-    open($master, '+<', '/dev/ptmx') && ioctl($master, TIOCSPTLCK, $locked) or exit 1;
+    open($master, '+<', '/dev/ptmx') && ioctl($master, TIOCSPTLCK, $locked) or fails();
     size(@size);
     @ours = ($master, $master);
 } else {
-    pipe($theirs[0], $ours[0]) && pipe($ours[1], $theirs[1]) && pipe($ours[2], $theirs[2]) or exit 1;
+    pipe($theirs[0], $ours[0]) && pipe($ours[1], $theirs[1]) && pipe($ours[2], $theirs[2]) or fails();
 }
 sub size { ioctl($master, TIOCSWINSZ, pack('S4', @_)) }
 
 # The command's end, as something to wait for beside the rest.
-pipe(my $ended, my $ends) or exit 1;
-$SIG{CHLD} = sub { syswrite($ends, '.') };
+pipe(my $ended, my $ends) or fails();
+my ($command, $status);
+
+sub reap {
+    local $?;
+    return if !$command || defined $status || waitpid($command, WNOHANG) != $command;
+    $status = $?;
+    syswrite($ends, '.');
+}
+$SIG{CHLD} = \&reap;
+$SIG{ALRM} = sub { $later = 0; Mvm::serve_in(0) };
+alarm 1 if $later;
 all($talk, "done\n");
-# Whoever does not say so has taken it for failed, and comes another way.
-exactly($talk, 3) eq "go\n" or exit 1;
-defined($pid = fork) or exit 1;
-if (!$pid) {
-    syscall($Mvm::setsid);
+exactly($talk, 3) eq "go\n" && defined($command = fork) or fails();
+if (!$command) {
+    Mvm::session();
     if ($master) {
         my $number = pack('i', 0);
         # The first terminal that a session's leader opens is that session's.
@@ -169,13 +191,18 @@ if (!$pid) {
         @theirs = ($slave, $slave, $slave);
     }
     open(STDIN, '<&', $theirs[0]) && open(STDOUT, '>&', $theirs[1]) && open(STDERR, '>&', $theirs[2]) or exit 126;
-    $SIG{$_} = 'DEFAULT' for qw(PIPE CHLD);
-    exec { $command[0] } @command or exit 126;
+    $SIG{$_} = 'DEFAULT' for qw(PIPE CHLD ALRM);
+    exec { $words[0] } @words or exit 126;
 }
 @theirs = ();
+# It may have ended before it was known which it is.
+reap();
 relay();
-waitpid $pid, 0;
-all($talk, 'exit ' . ($? & 127 ? 128 + ($? & 127) : $? >> 8) . "\n");
+until (defined $status) { waitpid($command, 0) == $command and $status = $? }
+all($talk, 'exit ' . ($status & 127 ? 128 + ($status & 127) : $status >> 8) . "\n");
+close $talk;
+sleep 1 while $later;
+exit 0;
 
 # relay: between the command's streams and the far end. Those end when nobody has them open any more, a terminal with the command.
 sub relay {
@@ -192,6 +219,7 @@ sub relay {
         vec($reads, fileno $in, 1) = 1 if $listens && $waiting eq '';
         vec($writes, fileno $into, 1) = 1 if $listens && $waiting ne '';
         my $count = select($reads, $writes, undef, $over && $master ? 0 : undef);
+        next if $count < 0;
         # What it said just before it ended is there already.
         last LOOP if $over && $master && ($count < 1 || !vec($reads, fileno $master, 1));
         next if $count < 1;

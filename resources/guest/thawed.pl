@@ -12,8 +12,8 @@ package Mvm;
 # for (elf.h's e_machine, 183 is aarch64).
 my ($own, $head);
 open($own, '<:raw', '/proc/self/exe') && read($own, $head, 20) && close($own) or die "/proc/self/exe: $!\n";
-our ($clock_settime, $setsid) = unpack('x18 v', $head) == 183 ? (112, 157) : (227, 112);
-our $dir = '/run/mvm';
+my ($clock_settime, $setsid) = unpack('x18 v', $head) == 183 ? (112, 157) : (227, 112);
+my $dir = '/run/mvm';
 
 # renew TIME, HEX: the clock (seconds since 1970), and randomness (RNDADDENTROPY, RNDRESEEDCRNG).
 sub renew {
@@ -83,31 +83,33 @@ sub end_server {
     select(undef, undef, undef, 0.01) while -e "/proc/$server/exe";
 }
 
-# begin_server: a new one.
-sub begin_server { return system(-d "$dir/tools" ? ("$dir/tool", 'usr/sbin/sshd') : '/usr/sbin/sshd', '-r', '-f', "$dir/sshd_config") == 0 }
+# begins: what begins a new one.
+sub begins { return (-d "$dir/tools" ? ("$dir/tool", 'usr/sbin/sshd') : '/usr/sbin/sshd', '-r', '-f', "$dir/sshd_config") }
+
+# session: a new one.
+sub session { syscall($setsid) }
 
 # detach: from the session that this came by.
 sub detach {
-    syscall($setsid);
+    session();
     for my $stream (*STDIN, *STDOUT, *STDERR) { open($stream, '+<', '/dev/null') or exit 1 }
 }
 
-# serve WHEN, STREAMS…: the SSH server is the new one, `now` or `later`; what waits for that has none of the streams open. False where it does not begin.
+# serve: the SSH server is a new one. False where that does not begin.
 sub serve {
-    my ($when, @streams) = @_;
-    if ($when eq 'later') {
-        my $pid = fork // return 0;
-        return waitpid($pid, 0) == $pid if $pid;
-        # Nobody's child, whose end could be taken for another's.
-        exit if fork // 1;
-        detach();
-        close $_ for @streams;
-        sleep 1;
-    }
     end_server();
-    my $begun = begin_server() && await_server();
-    exit if $when eq 'later';
-    return $begun;
+    return system(begins()) == 0 && await_server();
+}
+
+# serve_in SECONDS: the same, by another process, while this one goes on. False where there can be none.
+sub serve_in {
+    my $pid = fork // return 0;
+    return 1 if $pid;
+    detach();
+    sleep shift;
+    end_server();
+    # What is open here is not any more.
+    exec(begins()) or exit 126;
 }
 
 # await_server: it listens when it has written down who it is.
@@ -129,7 +131,7 @@ if (!caller) {
     if (defined(my $when = <STDIN>)) {
         chomp($when, my ($name, $enters, $public) = map { <STDIN> // exit 1 } 1 .. 3);
         local $/;
-        Mvm::become($name, $enters, $public, <STDIN>) && Mvm::serve($when) or exit 1;
+        Mvm::become($name, $enters, $public, <STDIN>) && ($when eq 'later' ? Mvm::serve_in(1) : Mvm::serve()) or exit 1;
     }
     print "done\n";
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::host::{Host, any_host, kill, wait_until};
 
@@ -156,6 +157,15 @@ fn the_streams_of_a_warm_run_are_those_of_a_command_here() {
     let (code, back, told) = run("id -un; pwd; echo \"$WORDS\"; test -t 0", &options, b"");
     assert_eq!((code, back), (Some(1), b"nobody\n/tmp\na b\n".to_vec()), "{told}");
     assert_eq!(run("sleep 600", &["--timeout", "1"], b"").0, Some(124));
+
+    // One that ends while nobody reads, and all that is on the way is full, has written what it wrote.
+    let script = "$SIG{ALRM} = sub { print STDERR \"wrote $count\\n\"; exit }; alarm 2; $count += syswrite(STDOUT, 'x' x 4096) while 1";
+    let args = ["run", "--quiet", with[0], with[1], "--", "perl", "-e", script];
+    let child = host.mvm_command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    let output = child.wait_with_output().unwrap();
+    let (told, came) = (String::from_utf8_lossy(&output.stderr), output.stdout.len());
+    assert!(came > 0 && told.contains(&format!("wrote {came}\n")), "{came} came: {told}");
 
     // Whoever stops reading ends the command that writes.
     let args = ["run", "--quiet", with[0], with[1], "--", "yes"];
