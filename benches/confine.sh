@@ -23,7 +23,7 @@ mkfifo run/console run/qmp.in run/qmp.out
 cp "$scripts/inside.sh" "$scripts/shut.pl" run/
 # The same network, console and limits; no file system of its own, no rights taken, no limit to namespaces.
 # shellcheck disable=SC2016 # the script's own
-sed -e 's/^shut_in "\$1" || {/true || {/' -e '/max_user_namespaces/d' -e 's/^exec env -i .* -- /exec /' run/inside.sh >run/open.sh
+sed -e 's/^shut_in "\$1" || {/true || {/' -e '/max_user_namespaces/d' -e 's/^exec -c setpriv .* -- /exec /' run/inside.sh >run/open.sh
 if grep -q -E '^shut_in "|setpriv' run/open.sh; then
   echo 'benches/confine.sh does not know inside.sh any more' >&2
   exit 1

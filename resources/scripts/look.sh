@@ -58,16 +58,14 @@ found() {
 
 # cell_ended DIR: how the machine's last run ended, in ENDED; empty where it was stopped by mvm, which leaves nothing of it.
 cell_ended() {
-  local tries boot now clock
+  local tries boot now
   ENDED=
   if cell_alive "$1" && [[ -s $1/run/vmm ]]; then
     # Its VMM has just ended: the supervisor is about to tell how.
-    exec {clock}<> <(:)
     for ((tries = 0; tries < 200; tries++)); do
       if [[ -e $1/run/exit ]] || ! cell_alive "$1"; then break; fi
-      read -r -t 0.01 -u "$clock" _ || true
+      nap 0.01
     done
-    exec {clock}<&-
   fi
   if { IFS= read -r ENDED <"$1/run/exit"; } 2>/dev/null; then return; fi
   # Nobody was left to tell.

@@ -133,13 +133,12 @@ cell_strays() {
 
 # cell_halt DIR: ends them.
 cell_halt() {
-  local tries clock
-  exec {clock}<> <(:)
+  local tries
   if cell_alive "$1"; then
     kill -TERM "$CELL_PID" 2>/dev/null || true
     for ((tries = 0; tries < 400; tries++)); do
       cell_alive "$1" || break
-      read -r -t 0.01 -u "$clock" _ || true
+      nap 0.01
     done
   fi
   # A stopped or killed supervisor cannot do it; its end is the others' as well.
@@ -147,9 +146,8 @@ cell_halt() {
   for ((tries = 0; tries < 200; tries++)); do
     cell_vmm "$1" || break
     kill -KILL "$VMM_PID" 2>/dev/null || true
-    read -r -t 0.01 -u "$clock" _ || true
+    nap 0.01
   done
-  exec {clock}>&-
   # One that ends by itself removes it.
   [[ ! -e $1/run/cell ]] || cell_strays "$1"
   ! cell_vmm "$1" || die stuck "the process $VMM_PID does not end: the kernel holds it"

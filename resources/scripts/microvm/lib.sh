@@ -270,8 +270,7 @@ want_resolver() {
 
 # ports_settled: waits until the supervisor has seen to the ports, and each is open or has said why not.
 ports_settled() {
-  local clock id tries log
-  exec {clock}<> <(:)
+  local id tries log
   for ((tries = 0; tries < 1000; tries++)); do
     log=said
     while read -r id _; do
@@ -279,7 +278,7 @@ ports_settled() {
     done <<<"${PORTS:-}"
     [[ -e run/ports/wanted || $log == silent ]] || return 0
     cell_alive . || return 0
-    read -r -t 0.01 -u "$clock" _ || true
+    nap 0.01
   done
 }
 
@@ -320,14 +319,13 @@ master_there() {
 # master_connects SSH…: has the machine's supervisor open that connection, so that it ends with the cell, unless it is there.
 # In the machine's folder; NAME is the machine's.
 master_connects() {
-  local clock tries ended started known=" "
+  local tries ended started known=" "
   ! master_there || return 0
   cell_alive . && cell_vmm . && { [[ -d run/origin ]] || sshd_was_up .; } || return 1
   printf '%s\0' "$@" >"run/master.$$" && mv "run/master.$$" run/master.argv || return 1
   for ended in run/master run/master.ended; do
     ! { read -r ended _ <"$ended"; } 2>/dev/null || known+="$ended "
   done
-  exec {clock}<> <(:)
   for ((tries = 0; tries < 4000; tries++)); do
     # Asked again now and then: the connection before may just have been ending.
     ((tries % 50 > 0)) || kill -USR1 "$CELL_PID" 2>/dev/null || return 1
@@ -336,7 +334,7 @@ master_connects() {
       known+="$ended "
       kill -KILL "$ended" 2>/dev/null || true
     fi
-    read -r -t 0.01 -u "$clock" _ || true
+    nap 0.01
     ! master_there || return 0
     # Another one than those that were there before came, and went.
     if { read -r ended _ <run/master.ended; } 2>/dev/null && [[ $known != *" $ended "* ]]; then

@@ -67,6 +67,8 @@ prepare() {
 
 # supervise VMM…: the cell outlives this script: it has its own session, and none of our files but the lock, until it is known.
 supervise() {
+  [[ -z $NAP ]] || exec {NAP}>&-
+  NAP=''
   printf '%s\n' "$@" >run/argv
   setsid bash run/cell.sh "$@" </dev/null >>vmm.log 2>&1 3>&- &
   supervisor=$!
@@ -265,12 +267,12 @@ else
   fi
 fi
 
-# await_guest: waits until the guest takes connections, or ends, and tells by `ready`. Without a fork: the console is read as it grows, a read
-# that times out is the clock. Where there is one processor this is taken from the guest, so it looks seldom until something is about to come.
+# await_guest: waits until the guest takes connections, or ends, and tells by `ready`. Without a program: the console
+# is read as it grows. Where there is one processor this is taken from the guest, so it looks seldom until something is about to come.
 await_guest() {
-  local console clock chunk heard=no pace=0.05
+  local console chunk heard=no pace=0.05
   [[ ! -e run/up ]] || pace=0.02
-  exec {console}<console.log {clock}<> <(:)
+  exec {console}<console.log
   uptime
   text='' ready=no began=$UPTIME
   while uptime && ((UPTIME < began + BOOT_SECONDS * 100)); do
@@ -290,11 +292,11 @@ await_guest() {
     elif [[ -s run/cell ]] && ! cell_alive "$machine"; then
       break
     fi
-    read -r -t "$pace" -u "$clock" _ || true
+    nap "$pace"
   done
   # What it said just before it ended.
   [[ $ready == yes ]] || hears
-  exec {console}<&- {clock}>&-
+  exec {console}<&-
 }
 
 # hears: what is new on the console; its last part is in `text`, and in `heard` whether its SSH server is up.

@@ -13,7 +13,6 @@ if cell_alive "$machine"; then
   if ((SECONDS_TO_WAIT > 0)) && cell_vmm "$machine"; then
     step "Stopping $NAME"
     cd "$machine"
-    exec {clock}<> <(:)
     asking='' patience=$SECONDS_TO_WAIT
     ask_guest "$@"
     # The connection that is there may be the one thing that hangs.
@@ -27,7 +26,7 @@ if cell_alive "$machine"; then
       elif [[ $asking != told && ! -e /proc/$asking ]]; then
         if wait "$asking"; then asking=told; else asking=''; fi
       fi
-      read -r -t 0.02 -u "$clock" _ || true
+      nap 0.02
     done
     [[ -z $asking || $asking == told ]] || kill "$asking" 2>/dev/null || true
     cell_alive "$machine" || how=clean

@@ -67,7 +67,7 @@ freeze_pause() {
 
 # freeze_memory: writes the memory of a machine that stands still.
 freeze_memory() {
-  local words=$SAVE clock late size
+  local words=$SAVE late size
   [[ $CHANGES == no ]] || words=$SAVE_CHANGES
   # From here on the VMM counts what changes anew: what it was resumed from is no base any more.
   [[ $BASE == no ]] || rm -f run/thawed/memory
@@ -75,14 +75,12 @@ freeze_memory() {
     die vmm "the memory of \`$NAME\` could not be written, and it runs on: $VMM_FAULT"
   if [[ $VMM == qemu ]]; then
     # QEMU is through when the last bytes are in the pipe.
-    exec {clock}<> <(:)
     late=$((SECONDS + REPLY_SECONDS))
     until [[ -e run/out/whole ]]; do
       [[ ! -e run/out/short ]] || die no-space "the memory of \`$NAME\` could not be written, and it runs on"
       ((SECONDS < late)) || die vmm "the VMM of \`$NAME\` does not end writing its memory, and it runs on"
-      read -r -t 0.01 -u "$clock" _ || true
+      nap 0.01
     done
-    exec {clock}>&-
     freeze_take memory
     ln run/initrd frozen.new/initrd
     # Not as /proc has them: the VMM can write anything there.

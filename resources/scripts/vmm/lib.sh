@@ -53,11 +53,10 @@ vmm_open() {
     qemu_says '{"execute":"qmp_capabilities"}' || [[ $VMM_REPLY == *CommandNotFound* ]] || return 1
     qemu_says '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events","state":true}]}}'
   else
-    exec {VMM_CLOCK}<> <(:)
     # On a busy host it takes longer, and who looks often takes time from it; to look for the process takes longer than all of this.
     until [[ -S run/out/api.sock ]]; do
       ((++tries % 16)) || vmm_may_come || return 1
-      read -r -t "0.0$((tries < 32 ? 1 : 3))" -u "$VMM_CLOCK" _ || true
+      nap "0.0$((tries < 32 ? 1 : 3))"
     done
   fi
 }
@@ -90,7 +89,7 @@ firecracker_says() {
     code=$? VMM_FAULT=${VMM_REPLY:0:500}
     # Of one that is just starting the socket is there a moment before it listens.
     ((code == 7)) && [[ -n ${supervisor:-} ]] && vmm_may_come || return 1
-    read -r -t 0.01 -u "$VMM_CLOCK" _ || true
+    nap 0.01
   done
   [[ $VMM_REPLY != *$'\n'2?? ]] || return 0
   VMM_FAULT=${VMM_REPLY%$'\n'*}
