@@ -125,9 +125,9 @@ echo "4  forks (bounds: 40 MiB, 8 MiB, 3 times one)"
 measure 'one' forked 1
 one=$TIME
 read -r vmm _ <"$home/machines/bench-memory-1/run/vmm"
-# Clean pages are the memory's file in the page cache: private where there is one fork, and shared by all of several.
-awk '/^Private_Clean/ { read = $2 } /^Private_Dirty/ { written = $2 }
-  END { printf "   memory of its own: %d KiB (and %d KiB of the file that it goes on from); ", written, read }' "/proc/$vmm/smaps_rollup"
+# What it wrote is anonymous; pages of the memory's file count as private where there is one fork, and are shared by all of several.
+awk '/^Private_/ { private += $2 } /^Anonymous/ { written = $2 }
+  END { printf "   memory of its own: %d KiB (and %d KiB of the file that it goes on from); ", written, private - written }' "/proc/$vmm/smaps_rollup"
 read -r disk _ <<<"$(du -sk --exclude=frozen --exclude=thawed "$home/machines/bench-memory-1")"
 read -r source _ <<<"$(du -sk "$home/machines/bench-memory/disk.img")"
 printf 'folder: %d KiB (the disk of the source: %d KiB)\n' "$disk" "$source"

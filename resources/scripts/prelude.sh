@@ -18,12 +18,6 @@ die() {
   answer DIED "$1 $2"
   exit 64
 }
-# nap SECONDS: without a program, to start one takes longer: it waits to read where nobody writes.
-NAP=''
-nap() {
-  [[ -n $NAP ]] || exec {NAP}<> <(:)
-  read -r -t "$1" -u "$NAP" _ || true
-}
 # checkpoint NAME: between two steps. Nothing happens here, but a test may have the script wait (src/checkpoint.rs).
 checkpoint() {
   [[ ${MVM_CHECKPOINT-} == "$1="* ]] || return 0

@@ -181,4 +181,32 @@ mod tests {
         assert!(words.contains(&"keys/id_ed25519".into()) && words.contains(&"run/ssh".into()), "{words:?}");
         assert!(words.contains(&"TERMINAL=no".into()) && words.contains(&"INPUT=no".into()), "{words:?}");
     }
+
+    /// They have no prelude, nor libraries but those that they name.
+    #[test]
+    fn what_a_session_sends_calls_nothing_that_is_not_there() {
+        let name = "web".parse().unwrap();
+        let vmm = include_str!("../../resources/scripts/vmm/lib.sh");
+        let prelude = include_str!("../../resources/scripts/prelude.sh");
+        let functions = |text: &'static str| {
+            text.lines().filter_map(|line| Some(line.split_once("() ")?.0)).filter(|name| !name.contains(' '))
+        };
+        let all: Vec<_> = [prelude, LIB, MACHINES, vmm].into_iter().flat_map(functions).collect();
+        assert!(all.contains(&"nap") && all.contains(&"die"), "{all:?}");
+        let calls =
+            [Session::default().call(&name), proxy(&name), console(&name), logs(&name, "", "", false)];
+        for script in calls.iter().map(|call| call.argv.iter().skip_while(|word| *word != "-c").nth(1)) {
+            let text = script.unwrap().to_str().unwrap();
+            let code = || text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+            for function in &all {
+                let called = |line: &str| {
+                    line.split([' ', ';', '(']).any(|word| word == *function)
+                        && !line.contains(&format!("{function}() "))
+                };
+                if let Some(line) = code().find(|line| called(line)) {
+                    assert!(text.contains(&format!("{function}() ")), "{function} is not there: {line}");
+                }
+            }
+        }
+    }
 }

@@ -71,8 +71,10 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
+/// Those of comments call nothing.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+    let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    code.flat_map(|line| line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'))
 }
 
 #[cfg(test)]
@@ -89,6 +91,7 @@ mod tests {
             "# A library.\n\n# one: says 1.\none() {\n  echo 1\n}\n\n# two: says 2, and what one does.\n# At length.\n\
              two() {\n  one\n}\nNAME='a\nthree'\n# a comment of NAME's\n\nthree() { echo 3; }\ntwo\n"
         );
+        assert!(!with_used(&[LIBRARY], "  # as five does\n").contains("five()"));
         let sent = with_used(&[LIBRARY], "trap four EXIT");
         assert!(sent.contains("five()") && sent.contains("# four: apart\nfour() (\n  five\n)\n"), "{sent}");
         assert!(!sent.contains("one()"), "{sent}");

@@ -1,9 +1,18 @@
 # Cells and locks, for the scripts that look at them or end them.
 
+# The pipe that `nap` waits at.
+NAP=''
+
 # uptime: hundredths of a second since the host's boot in UPTIME. What waits goes by it: the host's clock may be set meanwhile.
 uptime() {
   read -r UPTIME _ </proc/uptime
   UPTIME=$((10#${UPTIME/./}))
+}
+
+# nap SECONDS: without a program, to start one takes longer: it waits to read where nobody writes.
+nap() {
+  [[ -n $NAP ]] || exec {NAP}<> <(:)
+  read -r -t "$1" -u "$NAP" _ || true
 }
 
 # lock NAME: one script at a time for a machine. The lock is file descriptor 9, which what lives on must not inherit.
